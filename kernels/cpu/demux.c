@@ -1,0 +1,141 @@
+/* demux.c -- the demultiplexers for listed (index, position) pairs on the CPU: split weights, and unbinding. */
+#include "segment.h"
+#include "simd.h"
+
+enum { ROWS = 512 };                    /* pairs per product: a [512, 256] operand is half a megabyte */
+
+dm_status cpu_demux_fwd(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_tensor *u,
+                        const dm_tensor *v, const dm_tensor *iu, const dm_tensor *iv, int32_t act) {
+  (void)d;
+  int R = y->shape[0], n = y->shape[1];
+  const int32_t *a = iu->data, *b = iv->data;
+#pragma omp parallel for schedule(static)
+  for (int r = 0; r < R; r++) {
+    dm_real *o = (dm_real *)y->data + (size_t)r * n, *s = pre ? (dm_real *)pre->data + (size_t)r * n : o;
+    const dm_real *p = (const dm_real *)u->data + (size_t)a[r] * n, *q = (const dm_real *)v->data + (size_t)b[r] * n;
+#pragma omp simd
+    for (int j = 0; j < n; j++) s[j] = p[j] + q[j];
+    if (act != DM_NONE || o != s) dm_act_span(o, s, (size_t)n, act);
+  }
+  return DM_OK;
+}
+
+static void activation_grad(dm_real *g, const dm_tensor *dy, const dm_tensor *pre, int32_t act) {
+  int R = dy->shape[0], n = dy->shape[1];
+#pragma omp parallel for schedule(static)
+  for (int r = 0; r < R; r++) {
+    size_t at = (size_t)r * n;
+    dm_act_grad_span(g + at, (const dm_real *)dy->data + at, act ? (const dm_real *)pre->data + at : NULL, (size_t)n,
+                     act);
+  }
+}
+
+/* out (+)= rows of g summed by target. */
+static void sum_rows(dm_tensor *out, const dm_real *g, int rows, const dm_tensor *target, const dm_tensor *order,
+                     int add, dm_real *edge) {
+  segment_rows context = { g, dm_cols(out) };
+  segment_sum(out->data, dm_rows(out), dm_cols(out), add, order->data, target->data, rows, edge, segment_copy,
+              &context);
+}
+
+dm_status cpu_demux_bwd(dm_device *d, dm_tensor *du, dm_tensor *dv, const dm_tensor *dy,
+                        const dm_tensor *pre, const dm_tensor *iu, const dm_tensor *iv,
+                        const dm_tensor *ou, const dm_tensor *ov, int32_t act, uint32_t acc) {
+  int R = dy->shape[0], n = dy->shape[1];
+  void *scratch;
+  dm_status s = dm_scratch(d, ((size_t)R * n + segment_scratch(R, n)) * sizeof(dm_real), &scratch);
+  if (s) return s;
+  dm_real *g = scratch, *edge = g + (size_t)R * n;
+  activation_grad(g, dy, pre, act);
+  if (du) sum_rows(du, g, R, iu, ou, acc & 1, edge);
+  if (dv) sum_rows(dv, g, R, iv, ov, acc >> 1 & 1, edge);
+  return DM_OK;
+}
+
+/* -- unbinding ------------------------------------------------------------------------------------------ */
+
+/* o [rows, C] = key[ik[r]] * h[ih[r]] for pairs from `first` on. */
+static void bound_rows(dm_real *o, const dm_tensor *key, const dm_tensor *h, const int32_t *ik, const int32_t *ih,
+                       int first, int rows) {
+  int C = dm_cols(h);
+#pragma omp parallel for schedule(static)
+  for (int r = 0; r < rows; r++) {
+    const dm_real *k = (const dm_real *)key->data + (size_t)ik[first + r] * C;
+    const dm_real *v = (const dm_real *)h->data + (size_t)ih[first + r] * C;
+    dm_real *w = o + (size_t)r * C;
+#pragma omp simd
+    for (int j = 0; j < C; j++) w[j] = k[j] * v[j];
+  }
+}
+
+dm_status cpu_unbind_fwd(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_tensor *key,
+                         const dm_tensor *h, const dm_tensor *hb, const dm_tensor *a,
+                         const dm_tensor *ik, const dm_tensor *ih, int32_t act) {
+  int R = y->shape[0], D = y->shape[1], C = dm_cols(h);
+  const int32_t *at = ih->data;
+  void *scratch;
+  dm_status s = dm_scratch(d, (size_t)ROWS * C * sizeof(dm_real), &scratch);
+  for (int first = 0; first < R && !s; first += ROWS) {
+    int rows = R - first < ROWS ? R - first : ROWS;
+    dm_real *out = (dm_real *)y->data + (size_t)first * D, *sum = pre ? (dm_real *)pre->data + (size_t)first * D : out;
+    bound_rows(scratch, key, h, ik->data, at, first, rows);
+    s = cpu_gemm(0, 1, rows, D, C, scratch, C, a->data, C, 0, sum, D);
+    if (s) return s;
+#pragma omp parallel for schedule(static)
+    for (int r = 0; r < rows; r++) {
+      dm_real *v = sum + (size_t)r * D, *o = out + (size_t)r * D;
+      const dm_real *b = (const dm_real *)hb->data + (size_t)at[first + r] * D;
+#pragma omp simd
+      for (int j = 0; j < D; j++) v[j] += b[j];
+      if (act != DM_NONE || o != v) dm_act_span(o, v, (size_t)D, act);
+    }
+  }
+  return s;
+}
+
+typedef struct unbound {                /* rows of dx times the other factor of key * h */
+  const dm_real *dx, *other;
+  const int32_t *index;
+  int n;
+} unbound;
+
+static void unbound_row(void *context, dm_real *acc, int row, int chunk) {
+  const unbound *u = context;
+  const dm_real *g = u->dx + (size_t)row * u->n, *v = u->other + (size_t)u->index[row] * u->n;
+  (void)chunk;
+#pragma omp simd
+  for (int j = 0; j < u->n; j++) acc[j] += g[j] * v[j];
+}
+
+dm_status cpu_unbind_bwd(dm_device *d, dm_tensor *dkey, dm_tensor *dh, dm_tensor *dhb,
+                         dm_tensor *da, const dm_tensor *dy, const dm_tensor *pre,
+                         const dm_tensor *key, const dm_tensor *h, const dm_tensor *a,
+                         const dm_tensor *ik, const dm_tensor *ih, const dm_tensor *ok,
+                         const dm_tensor *oh, int32_t act, uint32_t acc) {
+  int R = dy->shape[0], D = dy->shape[1], C = dm_cols(h);
+  int wide = C > D ? C : D;
+  size_t for_g = (size_t)R * D, for_x = (size_t)R * C, for_edge = segment_scratch(R, wide);
+  void *scratch;
+  dm_status s = dm_scratch(d, (for_g + for_x + for_edge) * sizeof(dm_real), &scratch);
+  if (s) return s;
+  dm_real *g = scratch, *x = g + for_g, *edge = x + for_x;
+  activation_grad(g, dy, pre, act);
+  if (dhb) sum_rows(dhb, g, R, ih, oh, acc >> 2 & 1, edge);
+  if (da) {
+    bound_rows(x, key, h, ik->data, ih->data, 0, R);
+    s = cpu_gemm(1, 0, D, C, R, g, D, x, C, acc >> 3 & 1, da->data, C);
+    if (s) return s;
+  }
+  if (!dh && !dkey) return DM_OK;
+  s = cpu_gemm(0, 0, R, C, D, g, D, a->data, C, 0, x, C);
+  if (s) return s;
+  if (dh) {
+    unbound u = { x, key->data, ik->data, C };
+    segment_sum(dh->data, dm_rows(dh), C, acc >> 1 & 1, oh->data, ih->data, R, edge, unbound_row, &u);
+  }
+  if (dkey) {
+    unbound u = { x, h->data, ih->data, C };
+    segment_sum(dkey->data, dm_rows(dkey), C, acc & 1, ok->data, ik->data, R, edge, unbound_row, &u);
+  }
+  return DM_OK;
+}

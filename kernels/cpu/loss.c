@@ -1,0 +1,227 @@
+/* loss.c -- xent, linear_xent, mse, count_correct on the CPU. Losses are summed in double, in row order. */
+#include "cpu.h"
+#include "simd.h"
+
+/* One row of logits: log-sum-exp; *best is the first largest. */
+static dm_real row_lse(const dm_real *v, int n, int *best) {
+  dm_real top = v[0], sum = 0;
+#pragma omp simd reduction(max : top)
+  for (int j = 0; j < n; j++) top = v[j] > top ? v[j] : top;
+  if (best) {
+    int k = 0;
+    while (k + 1 < n && v[k] != top) k++;
+    *best = k;
+  }
+#pragma omp simd reduction(+ : sum)
+  for (int j = 0; j < n; j++) sum += dm_exp(v[j] - top);
+  return top + (dm_real)log(sum);
+}
+
+static int count_kept(const int32_t *label, int rows, int ignore) {
+  int n = 0;
+  for (int r = 0; r < rows; r++) n += label[r] != ignore;
+  return n;
+}
+
+/* -- xent --------------------------------------------------------------------------------------------- */
+
+dm_status cpu_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *saved, const dm_tensor *logits,
+                       const dm_tensor *label, int32_t ignore) {
+  (void)d;
+  int rows = dm_rows(logits), n = dm_cols(logits);
+  const int32_t *y = label->data;
+  int kept = count_kept(y, rows, ignore);
+  dm_real f = kept ? 1 / (dm_real)kept : 0;
+  double total = 0;
+  for (int r = 0; r < rows; r++) {
+    const dm_real *v = (const dm_real *)logits->data + (size_t)r * n;
+    dm_real *g = saved ? (dm_real *)saved->data + (size_t)r * n : NULL;
+    if (y[r] == ignore) {
+      if (g) memset(g, 0, (size_t)n * sizeof *g);
+      continue;
+    }
+    dm_real lse = row_lse(v, n, NULL);
+    total += (double)lse - (double)v[y[r]];
+    if (!g) continue;
+#pragma omp simd
+    for (int j = 0; j < n; j++) g[j] = f * dm_exp(v[j] - lse);
+    g[y[r]] -= f;
+  }
+  *(dm_real *)loss->data = kept ? (dm_real)(total / kept) : 0;
+  return DM_OK;
+}
+
+dm_status cpu_xent_bwd(dm_device *d, dm_tensor *dlogits, const dm_tensor *dloss,
+                       const dm_tensor *saved, uint32_t acc) {
+  (void)d;
+  if (!dlogits) return DM_OK;
+  size_t n = dm_numel(saved);
+  dm_real f = *(const dm_real *)dloss->data, *o = dlogits->data;
+  const dm_real *g = saved->data;
+  if (acc & 1) {
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) o[i] += f * g[i];
+  } else {
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) o[i] = f * g[i];
+  }
+  return DM_OK;
+}
+
+/* -- linear_xent ---------------------------------------------------------------------------------------- */
+
+/* Rows whose logits are in memory at once: about 8 MB of them, depending on V alone. */
+static int chunk_rows(int V) {
+  int rows = (2 << 20) / V;
+  return rows < 16 ? 16 : rows > 512 ? 512 : rows;
+}
+
+/* logits [rows, V] = x w^T + b for rows from `first` on. */
+static dm_status chunk_logits(dm_real *logits, const dm_tensor *x, const dm_tensor *w, const dm_tensor *b, int first,
+                              int rows) {
+  int V = w->shape[0], C = w->shape[1];
+  dm_status s = cpu_gemm(0, 1, rows, V, C, (const dm_real *)x->data + (size_t)first * C, C, w->data, C, 0, logits, V);
+  if (s || !b) return s;
+  const dm_real *bias = b->data;
+#pragma omp parallel for schedule(static)
+  for (int r = 0; r < rows; r++) {
+    dm_real *v = logits + (size_t)r * V;
+#pragma omp simd
+    for (int j = 0; j < V; j++) v[j] += bias[j];
+  }
+  return DM_OK;
+}
+
+dm_status cpu_linear_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *hits, dm_tensor *lse,
+                              const dm_tensor *x, const dm_tensor *w, const dm_tensor *b,
+                              const dm_tensor *label, int32_t ignore) {
+  int R = dm_rows(x), V = w->shape[0], size = chunk_rows(V);
+  const int32_t *y = label->data;
+  dm_real *out = lse->data;
+  void *scratch;
+  dm_status s = dm_scratch(d, ((size_t)size * V + (size_t)size) * sizeof(dm_real) + (size_t)size * sizeof(int), &scratch);
+  if (s) return s;
+  dm_real *logits = scratch, *each = logits + (size_t)size * V;
+  int *best = (int *)(each + size), kept = 0, right = 0;
+  double total = 0;
+  for (int first = 0; first < R; first += size) {
+    int rows = R - first < size ? R - first : size;
+    s = chunk_logits(logits, x, w, b, first, rows);
+    if (s) return s;
+#pragma omp parallel for schedule(static)
+    for (int r = 0; r < rows; r++) {
+      const dm_real *v = logits + (size_t)r * V;
+      out[first + r] = row_lse(v, V, &best[r]);
+      each[r] = y[first + r] == ignore ? 0 : out[first + r] - v[y[first + r]];
+    }
+    for (int r = 0; r < rows; r++) {
+      if (y[first + r] == ignore) continue;
+      kept++;
+      right += best[r] == y[first + r];
+      total += each[r];
+    }
+  }
+  *(dm_real *)loss->data = kept ? (dm_real)(total / kept) : 0;
+  ((int32_t *)hits->data)[0] = right;
+  ((int32_t *)hits->data)[1] = kept;
+  return DM_OK;
+}
+
+/* logits -> (softmax - onehot) * f, 0 for ignored rows. */
+static void chunk_grad(dm_real *logits, const dm_real *lse, const int32_t *y, int ignore, int rows, int V, dm_real f) {
+#pragma omp parallel for schedule(static)
+  for (int r = 0; r < rows; r++) {
+    dm_real *v = logits + (size_t)r * V, shift = lse[r];
+    if (y[r] == ignore) {
+      memset(v, 0, (size_t)V * sizeof *v);
+      continue;
+    }
+#pragma omp simd
+    for (int j = 0; j < V; j++) v[j] = f * dm_exp(v[j] - shift);
+    v[y[r]] -= f;
+  }
+}
+
+/* db (+)= column sums, columns in parallel, rows in order. */
+static void add_columns(dm_real *db, const dm_real *g, int rows, int V) {
+  enum { BLOCK = 1024 };
+#pragma omp parallel for schedule(static)
+  for (int at = 0; at < V; at += BLOCK) {
+    int n = V - at < BLOCK ? V - at : BLOCK;
+    for (int r = 0; r < rows; r++) {
+      const dm_real *v = g + (size_t)r * V + at;
+#pragma omp simd
+      for (int j = 0; j < n; j++) db[at + j] += v[j];
+    }
+  }
+}
+
+dm_status cpu_linear_xent_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor *db,
+                              const dm_tensor *dloss, const dm_tensor *lse, const dm_tensor *x,
+                              const dm_tensor *w, const dm_tensor *b, const dm_tensor *label,
+                              int32_t ignore, uint32_t acc) {
+  int R = dm_rows(x), V = w->shape[0], C = w->shape[1], size = chunk_rows(V);
+  const int32_t *y = label->data;
+  int kept = count_kept(y, R, ignore);
+  dm_real f = kept ? *(const dm_real *)dloss->data / (dm_real)kept : 0;
+  void *scratch;
+  dm_status s = dm_scratch(d, (size_t)size * V * sizeof(dm_real), &scratch);
+  if (s) return s;
+  if (db && !(acc >> 2 & 1)) memset(db->data, 0, (size_t)V * sizeof(dm_real));
+  if (dw && R == 0 && !(acc >> 1 & 1)) memset(dw->data, 0, dm_numel(dw) * sizeof(dm_real));
+  for (int first = 0; first < R && !s; first += size) {
+    int rows = R - first < size ? R - first : size;
+    size_t at = (size_t)first * C;
+    s = chunk_logits(scratch, x, w, b, first, rows);
+    if (s) return s;
+    chunk_grad(scratch, (const dm_real *)lse->data + first, y + first, ignore, rows, V, f);
+    if (db) add_columns(db->data, scratch, rows, V);
+    if (dx) s = cpu_gemm(0, 0, rows, C, V, scratch, V, w->data, C, acc & 1, (dm_real *)dx->data + at, C);
+    if (!s && dw) {
+      s = cpu_gemm(1, 0, V, C, rows, scratch, V, (const dm_real *)x->data + at, C, first > 0 || (acc >> 1 & 1),
+                   dw->data, C);
+    }
+  }
+  return s;
+}
+
+/* -- mse, count_correct ------------------------------------------------------------------------------------ */
+
+dm_status cpu_mse_fwd(dm_device *d, dm_tensor *loss, const dm_tensor *x, const dm_tensor *target) {
+  (void)d;
+  size_t n = dm_numel(x);
+  const dm_real *v = x->data, *t = target->data;
+  double total = 0;
+  for (size_t i = 0; i < n; i++) total += ((double)v[i] - t[i]) * ((double)v[i] - t[i]);
+  *(dm_real *)loss->data = n ? (dm_real)(total / (double)n) : 0;
+  return DM_OK;
+}
+
+dm_status cpu_mse_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dloss, const dm_tensor *x,
+                      const dm_tensor *target, uint32_t acc) {
+  (void)d;
+  if (!dx) return DM_OK;
+  size_t n = dm_numel(x);
+  const dm_real *v = x->data, *t = target->data;
+  dm_real f = 2 * *(const dm_real *)dloss->data / (dm_real)n, *o = dx->data;
+  for (size_t i = 0; i < n; i++) o[i] = (acc & 1 ? o[i] : 0) + f * (v[i] - t[i]);
+  return DM_OK;
+}
+
+dm_status cpu_count_correct(dm_device *d, dm_tensor *hits, const dm_tensor *logits,
+                            const dm_tensor *label, int32_t ignore) {
+  (void)d;
+  int rows = dm_rows(logits), n = dm_cols(logits), kept = 0, right = 0;
+  const int32_t *y = label->data;
+  for (int r = 0; r < rows; r++) {
+    if (y[r] == ignore) continue;
+    const dm_real *v = (const dm_real *)logits->data + (size_t)r * n;
+    int best = 0;
+    for (int j = 1; j < n; j++) best = v[j] > v[best] ? j : best;
+    kept++;
+    right += best == y[r];
+  }
+  ((int32_t *)hits->data)[0] = right;
+  ((int32_t *)hits->data)[1] = kept;
+  return DM_OK;
+}

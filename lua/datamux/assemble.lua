@@ -1,0 +1,105 @@
+-- assemble.lua -- from a resolved configuration to its parts: tokenizer and data sets, model, stages.
+local TMux = require 'datamux.models.tmux'
+local Plain = require 'datamux.models.plain'
+local errors = require 'datamux.errors'
+local glue = require 'datamux.data.glue'
+local synthetic = require 'datamux.data.synthetic'
+local corpus = require 'datamux.data.corpus'
+local loader = require 'datamux.data.loader'
+local cache = require 'datamux.data.cache'
+local text = require 'datamux.text'
+
+local M = {}
+
+local function read(task, split)
+  if task == 'synthetic' then return synthetic.read(split) end
+  return glue.read(task, split)
+end
+
+local function tokenizer(config, lines)
+  local v = config.model.vocab
+  if v.kind == 'bpe' or (v.kind == 'wordpiece') then
+    local files = v.files or {}
+    local function find(name) return cache.find_file(files[name] or ('vocab/%s/%s'):format(v.name, name)) end
+    if v.kind == 'bpe' then
+      return text.load { kind = 'bpe', vocab = find 'vocab.json', merges = find 'merges.txt' }
+    end
+    return text.load { kind = 'wordpiece', vocab = find 'vocab.txt', lower = v.lower }
+  end
+  return text.train { kind = v.kind, lines = lines, vocab_size = v.size }
+end
+
+local function encode(tok, set, length)
+  local out = tok:encode_lines(set.texts, { max = length })
+  return { ids = out.ids, offset = out.offset, n = out.n, labels = set.labels, truncated = out.truncated,
+           vocab_size = tok.vocab_size }
+end
+
+--- Data of a configuration: { tok, train, dev (encoded sets), warmup (the set of the warm-up), held_out (texts the
+--- warm-up never sees), retrieval (whether there is a retrieval head), label_names, eval_rows }.
+function M.data(config)
+  local train, dev = read(config.task, 'train'), read(config.task, 'dev')
+  local length = config.data.length
+  local tok = tokenizer(config, train.texts)
+  local d = { tok = tok, label_names = train.label_names, retrieval = config.model.kind == 'tmux' }
+  d.train, d.dev = encode(tok, train, length), encode(tok, dev, length)
+  d.warmup, d.held_out = d.train, d.dev
+  if d.retrieval and config.data.warmup.source ~= 'task' and config.warmup.steps > 0 then
+    d.warmup, d.held_out = corpus.encode(tok, config.data.warmup.source, {
+      length = length, chunk = config.data.warmup.chunk, held_out = config.data.warmup.held_out })
+  end
+  d.eval_rows = config.train.rows
+  return d
+end
+
+--- The model of a configuration, not yet built (see Module.build).
+function M.model(config, data)
+  local m, x, d = config.model, config.mux, config.demux
+  local o = { vocab = { size = data.tok.vocab_size, pad = data.tok.pad }, layers = m.layers, width = m.width,
+              heads = m.heads, inner = m.inner, dropout = m.dropout, positions = m.positions, eps = m.norm_eps,
+              init = m.init, classes = #data.label_names, twice = m.embed_twice }
+  if m.kind == 'plain' then
+    o.read = d.read == 'cls' and 'cls' or 'pool'
+    return Plain.new(o)
+  end
+  o.n, o.norm, o.reduce, o.learn = x.n, x.norm == 'sqrt' and math.sqrt(m.width) or x.norm, x.reduce, x.learn
+  o.skip = x.pads == 'skip'
+  o.demux, o.key, o.rank, o.read = d.kind, d.key, d.rank, d.read
+  o.retrieval, o.tied, o.mask = d.retrieval, d.tied, d.mask
+  return TMux.new(o)
+end
+
+local function stage_loader(config, data, set, rows, site)
+  return loader.new(set, {
+    rows = rows, group = config.mux.n, length = config.data.length, pad = data.tok.pad, site = site,
+    multiple = config.data.multiple, fixed = config.data.fixed, bucket = config.data.bucket, shuffle = true,
+    seed = config.seed, drop_last = true })
+end
+
+--- The stages of a configuration, in order: retrieval warm-up (where there is one), then the task.
+function M.stages(config, data)
+  local list = {}
+  local function add(name, o, set, site)
+    local batches = stage_loader(config, data, set, o.rows, site)
+    local per_epoch = math.floor(batches:steps_per_epoch() / (o.accumulate or 1))
+    if per_epoch < 1 then
+      errors.raise(2, ('%s.rows is %d: one update takes %d texts, expected at most the %d there are'):format(
+        name, o.rows, o.rows * config.mux.n * (o.accumulate or 1), set.n))
+    end
+    local steps = o.steps or math.floor(o.epochs * per_epoch)
+    list[#list + 1] = {
+      name = name, steps = steps, loader = batches, task = name == 'train', lr = o.lr, schedule = o.schedule,
+      warmup = o.warmup, decay = o.decay, clip = o.clip, alpha = o.alpha or 1, grow = o.grow or 0,
+      accumulate = o.accumulate or 1, beta1 = config.train.beta1, beta2 = config.train.beta2,
+      eps = config.train.eps, stop = o.stop, patience = o.patience, targets = o.targets,
+      every = math.max(1, math.min(steps, o.every and math.floor(o.every) or per_epoch)) }
+  end
+  if data.retrieval and config.warmup.steps > 0 then add('warmup', config.warmup, data.warmup, 301) end
+  if config.train.steps ~= 0 and (config.train.steps or config.train.epochs) then
+    add('train', config.train, data.train, 302)
+  end
+  if config.model.kind == 'plain' then list[#list].alpha = 0 end
+  return list
+end
+
+return M

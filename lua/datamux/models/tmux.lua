@@ -1,0 +1,310 @@
+-- tmux.lua -- class TMux: the multiplexed Transformer, from token ids of N instances to N answers.
+--
+-- embedding (bound to keys, summed over N) -> encoder -> demultiplexer -> task head and retrieval head.
+-- The index lists that say which (instance, position) pairs are wanted are made on the host, by prepare().
+-- Sources: DataMUX (Murahari et al. 2022); read-outs and the unbinding demultiplexer: docs/method.md.
+local ffi = require 'ffi'
+local core = require 'datamux.ffi'
+local Tensor = require 'datamux.tensor'
+local Module = require 'datamux.nn.module'
+local Encoder = require('datamux.nn.encoder').Encoder
+local MuxEmbedding = require 'datamux.nn.embedding'
+local Demux = require 'datamux.nn.demux'
+local Head = require 'datamux.nn.head'
+local mux = require 'datamux.ops.mux'
+local loss = require 'datamux.ops.loss'
+local C = core.C
+
+local TMux = Module.class 'TMux'
+
+local IGNORE = -100
+local i32 = ffi.typeof 'int32_t[?]'
+
+--- o: { vocab = { size, pad }, layers, width, heads, inner, dropout, positions, eps, init, classes, twice,
+---      n, norm, reduce, learn, skip,                     multiplexer (see MuxEmbedding)
+---      demux, key, rank, read, retrieval, tied, mask }   see the recipe's schema for each
+--- The table has size + n + 2 rows when there is a prefix: index rows, a filler and the added CLS.
+function TMux.new(o)
+  local self = Module.init(TMux, { o = o })
+  self.prefix = o.demux == 'index' and o.n + 1 or o.read == 'cls' and 1 or 0
+  self.rows = o.vocab.size + (self.prefix > 0 and o.n + 2 or 0)
+  self.filler, self.cls = o.vocab.size + o.n, o.vocab.size + o.n + 1
+  self:child('embeddings', MuxEmbedding.new {
+    vocab = self.rows, positions = o.positions, width = o.width, dropout = o.dropout, eps = o.eps, init = o.init,
+    pad = o.vocab.pad, pad_position = o.twice and 1 or nil, n = o.n, norm = o.norm, reduce = o.reduce,
+    learn = o.learn, twice = o.twice, type = o.twice, skip = o.skip })
+  self:child('encoder', Encoder.new(o))
+  local function demux()
+    return Demux.new { kind = o.demux, n = o.n, width = o.width, rank = o.rank, init = o.init, eps = o.eps,
+                       key = o.key == 'mux' and self.embeddings:keys() or nil }
+  end
+  self:child('demux', demux(), 'demultiplexer')
+  self:child('head', Head.new(o), 'classifier')
+  local shared = o.retrieval == 'shared'
+  self.retrieval_demux = shared and self.demux or self:child('own_demux', demux(), 'retrieval_head.demultiplexer')
+  if o.tied then
+    self.decoder = self.embeddings.word
+  else
+    self:param('decoder', { o.vocab.size, o.width }, o.init)
+  end
+  self:param('decoder_bias', { o.tied and self.rows or o.vocab.size }, { fill = 0 })
+  return self
+end
+
+--- Number of positions of the mixed sequence for instances of length s.
+function TMux:length(s) return s + self.prefix end
+
+-- -- host side: which pairs are wanted -------------------------------------------------------------
+
+-- Bits of stream `site` for this step, as a generator of whole numbers below n (rejection-free: 32 bits, n small).
+local counter, key, bits = ffi.new 'uint32_t[4]', ffi.new 'uint32_t[2]', ffi.new 'uint32_t[4]'
+local function stream(seed, site, step)
+  local block, used = 0, 4
+  return function(n)
+    if used == 4 then
+      counter[0], counter[1], counter[2], counter[3] = block, 0, site, step
+      key[0], key[1] = seed % 4294967296, math.floor(seed / 4294967296)
+      C.dm_philox(bits, counter, key)
+      block, used = block + 1, 0
+    end
+    used = used + 1
+    return math.floor(bits[used - 1] / 4294967296 * n)
+  end
+end
+
+local SITE_ALIVE, SITE_WHO = 401, 402
+
+local function upload(shape, host, dtype)
+  local t = Tensor.new(shape, dtype or 'i32')
+  return t:put(host)
+end
+
+-- alive[b*N + i] = 1 for `count` instances of each row, drawn without replacement; all when count is n.
+local function draw_alive(B, N, count, o)
+  local alive = i32(B * N)
+  if count >= N then
+    for r = 0, B * N - 1 do alive[r] = 1 end
+    return alive
+  end
+  local draw, slot = stream(o.seed, SITE_ALIVE, o.step), i32(N)
+  for b = 0, B - 1 do
+    for i = 0, N - 1 do slot[i] = i end
+    for k = 0, count - 1 do
+      local j = k + draw(N - k)
+      slot[k], slot[j] = slot[j], slot[k]
+      alive[b * N + slot[k]] = 1
+    end
+  end
+  return alive
+end
+
+-- Ids with the prefix in front: [B, N, prefix + S].
+function TMux:with_prefix(batch)
+  local B, N, S, P = batch.B, batch.N, batch.S, self.prefix
+  if P == 0 then return batch.ids_host, S end
+  local T = P + S
+  local out = i32(B * N * T)
+  for r = 0, B * N - 1 do
+    local at = r * T
+    for j = 0, P - 2 do out[at + j] = self.filler end
+    if P > 1 then out[at + r % N] = self.o.vocab.size + r % N end
+    out[at + P - 1] = self.cls
+    ffi.copy(out + at + P, batch.ids_host + r * S, 4 * S)
+  end
+  return out, T
+end
+
+-- Position ids of RoBERTa: 2, 3, .. for tokens, 1 for pads; and those of the second pass.
+local function published_positions(ids, B, N, T, pad)
+  local pos, zeros, again = i32(B * N * T), i32(B * T), i32(B * T)
+  for r = 0, B * N - 1 do
+    local k = 1
+    for s = 0, T - 1 do
+      local token = ids[r * T + s] ~= pad
+      if token then k = k + 1 end
+      pos[r * T + s] = token and k or 1
+    end
+  end
+  for r = 0, B * T - 1 do again[r] = 2 + r % T end
+  return pos, { zeros = upload({ B, T }, zeros), posid = upload({ B, T }, again) }
+end
+
+--- Host lists and tensors for one batch.
+---   batch: { ids_host int32[B*N*S], length int32[B*N], label int32[B*N], B, N, S }
+---   o: { seed, step, alive (instances mixed in, default all), retrieval (targets per position, 0 = none),
+---        task (want the task's pairs) }
+function TMux:prepare(batch, o)
+  local m = self.o
+  local B, N, S, P = batch.B, batch.N, batch.S, self.prefix
+  local ids, T = self:with_prefix(batch)
+  local count = math.min(o.alive or N, N)
+  local alive = draw_alive(B, N, count, o)
+  local q = { B = B, N = N, S = S, T = T, batch = batch }
+  local order = i32(B * N * T)
+  core.check(C.dm_order(order, ids, B * N * T, self.rows))
+  q.ids, q.order = upload({ B, N, T }, ids), upload({ B * N * T }, order)
+  if m.twice then
+    local pos
+    pos, q.twice = published_positions(ids, B, N, T, m.vocab.pad)
+    q.posid = upload({ B, N, T }, pos)
+  end
+  if count < N then
+    local weight, full = ffi.new(core.real .. '[?]', B * N), math.sqrt(N / count)
+    for r = 0, B * N - 1 do weight[r] = alive[r] * full end
+    q.weight = upload({ B, N }, weight, 'f32')
+  end
+  local longest = i32(B)
+  for r = 0, B * N - 1 do
+    local b = math.floor(r / N)
+    if alive[r] == 1 and batch.length[r] > longest[b] then longest[b] = batch.length[r] end
+  end
+  if m.mask == 'or' then
+    local mask = i32(B * T)
+    for b = 0, B - 1 do
+      for s = 0, T - 1 do mask[b * T + s] = s < P + longest[b] and 1 or 0 end
+    end
+    q.mask = upload({ B, T }, mask)
+  end
+  if m.demux == 'index' then
+    local rows = i32(B * N)
+    for r = 0, B * N - 1 do rows[r] = math.floor(r / N) * T + r % N end
+    q.prefix_rows = upload({ B * N }, rows)
+  end
+  if (o.retrieval or 0) > 0 then self:want_retrieval(q, ids, alive, o) end
+  if o.task then self:want_task(q, longest) end
+  return q
+end
+
+-- The key row of instance i in row b.
+function TMux:who(b, i, N) return self.o.demux == 'index' and b * N + i or i end
+
+-- One (or o.retrieval) of the instances that have a token there, for every position: the pairs and their targets.
+function TMux:want_retrieval(q, ids, alive, o)
+  local B, N, S, T, P = q.B, q.N, q.S, q.T, self.prefix
+  local length = q.batch.length
+  local most = B * S * math.min(o.retrieval, N)
+  local who, where, target, who_of = i32(most), i32(most), i32(most), i32(N)
+  local draw, n = stream(o.seed, SITE_WHO, o.step), 0
+  for b = 0, B - 1 do
+    for s = 0, S - 1 do
+      local k = 0
+      for i = 0, N - 1 do
+        if alive[b * N + i] == 1 and s < length[b * N + i] then
+          who_of[k] = i
+          k = k + 1
+        end
+      end
+      for d = 0, math.min(o.retrieval, k) - 1 do
+        local j = d + draw(k - d)
+        who_of[d], who_of[j] = who_of[j], who_of[d]
+        who[n] = self:who(b, who_of[d], N)
+        where[n] = b * T + P + s
+        target[n] = ids[(b * N + who_of[d]) * T + P + s]
+        n = n + 1
+      end
+    end
+  end
+  q.retrieval = { n = n, who = upload({ n }, who), where = upload({ n }, where), target = upload({ n }, target) }
+end
+
+-- What the sentence read-out asks for.
+function TMux:want_task(q, longest)
+  local B, N, T, P, read = q.B, q.N, q.T, self.prefix, self.o.read
+  local length = q.batch.length
+  local label = upload({ B * N }, q.batch.label)
+  if read == 'pool' then
+    local n = 0
+    for r = 0, B * N - 1 do n = n + length[r] end
+    local who, where, span = i32(math.max(n, 1)), i32(math.max(n, 1)), i32(2 * B * N)
+    local k = 0
+    for r = 0, B * N - 1 do
+      local b, i = math.floor(r / N), r % N
+      span[2 * r] = k
+      for s = 0, length[r] - 1 do
+        who[k], where[k] = self:who(b, i, N), b * T + P + s
+        k = k + 1
+      end
+      span[2 * r + 1] = k
+    end
+    q.task = { who = upload({ n }, who), where = upload({ n }, where), span = upload({ B * N, 2 }, span),
+               label = label }
+    return
+  end
+  local who, where, span = i32(B * N), i32(B * N), i32(2 * B)
+  for r = 0, B * N - 1 do
+    local b = math.floor(r / N)
+    who[r] = self:who(b, r % N, N)
+    where[r] = read == 'cls' and b * T + P - 1 or b
+  end
+  for b = 0, B - 1 do span[2 * b], span[2 * b + 1] = b * T + P, b * T + P + longest[b] end
+  q.task = { who = upload({ B * N }, who), where = upload({ B * N }, where), span = upload({ B, 2 }, span),
+             label = label }
+end
+
+-- -- device side -------------------------------------------------------------------------------------
+
+--- Mixed states [B, T, C] of a prepared batch.
+function TMux:states(q)
+  local x = self:run('embeddings', self.embeddings, q)
+  return self:run('encoder', self.encoder, x, q.mask)
+end
+
+function TMux:prefix_of(q, x)
+  return q.prefix_rows and { x = x, rows = q.prefix_rows } or nil
+end
+
+--- One vector per instance, [B*N, C], from the mixed states, by the read-out of the model.
+function TMux:read(q, x)
+  local d, t = self.demux, q.task
+  core.path[#core.path + 1] = 'demultiplexer'
+  local z
+  if self.o.read == 'mean' then
+    local state = d:begin(mux.meanpool(x, t.span), self:prefix_of(q, x))
+    z = d:pairs(state, t.who, t.where)
+  elseif self.o.read == 'cls' then
+    z = d:pairs(self:begin(q, x), t.who, t.where)
+  elseif d.rank > 0 then
+    z = d:finish(mux.meanpool(d:inner(self:begin(q, x), t.who, t.where), t.span))
+  else
+    z = mux.meanpool(d:pairs(self:begin(q, x), t.who, t.where), t.span)
+  end
+  core.path[#core.path] = nil
+  return z
+end
+
+-- The demultiplexer's per-position work, shared by task and retrieval where they share the module.
+function TMux:begin(q, x, demux)
+  demux = demux or self.demux
+  if q.began_for == demux then return q.began end
+  local state = demux:begin(x, self:prefix_of(q, x))
+  q.began, q.began_for = state, demux
+  return state
+end
+
+--- Task logits [B*N, classes].
+function TMux:logits(q, x) return self:run('classifier', self.head, self:read(q, x)) end
+
+--- Retrieval loss [1] and hits i32 [2] (right, asked).
+function TMux:retrieve(q, x)
+  local r = q.retrieval
+  core.path[#core.path + 1] = 'retrieval_head'
+  local z = self.retrieval_demux:pairs(self:begin(q, x, self.retrieval_demux), r.who, r.where)
+  local l, hits = loss.linear_xent(z, self.decoder, self.decoder_bias, r.target, { ignore = IGNORE })
+  core.path[#core.path] = nil
+  return l, hits
+end
+
+--- Everything a step asks for: { logits, task (loss), retrieval (loss), hits }; fields absent where not asked.
+function TMux:forward(q)
+  local x = self:states(q)
+  local out = {}
+  if q.task then
+    out.logits = self:logits(q, x)
+    out.task = loss.xent(out.logits, q.task.label, { ignore = IGNORE })
+  end
+  if q.retrieval then out.retrieval, out.hits = self:retrieve(q, x) end
+  return out
+end
+
+TMux.IGNORE = IGNORE
+return TMux

@@ -1,0 +1,64 @@
+-- encoder.lua -- classes Attention, Layer and Encoder: the post-LN Transformer encoder of BERT and RoBERTa.
+-- Source: Vaswani et al. 2017; Devlin et al. 2019. Parameter paths as Hugging Face, with q, k, v packed.
+local Module = require 'datamux.nn.module'
+local Linear = require 'datamux.nn.linear'
+local LayerNorm = require 'datamux.nn.norm'
+local ops = require 'datamux.ops.attn'
+
+local Attention = Module.class 'Attention'
+
+--- c: width; heads; p: dropout of the attention probabilities.
+function Attention.new(c, heads, p, init)
+  local self = Module.init(Attention, { heads = heads, p = p, sites = 1, options = {} })
+  self:child('qkv', Linear.new(c, 3 * c, { init = init }))
+  return self
+end
+
+--- x [B, S, C], mask i32 [B, S] or nil -> [B, S, C].
+function Attention:forward(x, mask)
+  local o = self.options
+  o.mask, o.p, o.site = mask, self:drop(self.p), self.site
+  return ops.attention(self:run('qkv', self.qkv, x), self.heads, o)
+end
+
+local Layer = Module.class 'Layer'
+
+--- o: { width, heads, inner, dropout, eps, init }.
+function Layer.new(o)
+  local self = Module.init(Layer, {})
+  local norm = { eps = o.eps, dropout = o.dropout }
+  self:child('attention', Attention.new(o.width, o.heads, o.dropout, o.init))
+  self:child('out', Linear.new(o.width, o.width, { init = o.init }), 'attention.output.dense')
+  self:child('norm1', LayerNorm.new(o.width, norm), 'attention.output.LayerNorm')
+  self:child('up', Linear.new(o.width, o.inner, { act = 'gelu', init = o.init }), 'intermediate.dense')
+  self:child('down', Linear.new(o.inner, o.width, { init = o.init }), 'output.dense')
+  self:child('norm2', LayerNorm.new(o.width, norm), 'output.LayerNorm')
+  return self
+end
+
+function Layer:forward(x, mask)
+  local a = self:run('attention', self.attention, x, mask)
+  x = self:run('attention.output.LayerNorm', self.norm1, x, self:run('attention.output.dense', self.out, a))
+  local f = self:run('output.dense', self.down, self:run('intermediate.dense', self.up, x))
+  return self:run('output.LayerNorm', self.norm2, x, f)
+end
+
+local Encoder = Module.class 'Encoder'
+
+--- o: { layers, width, heads, inner, dropout, eps, init }.
+function Encoder.new(o)
+  local self = Module.init(Encoder, { paths = {} })
+  for i = 1, o.layers do
+    self.paths[i] = 'layer.' .. i - 1
+    self:child(i, Layer.new(o), self.paths[i])
+  end
+  return self
+end
+
+--- x [B, S, C], mask i32 [B, S] or nil -> [B, S, C].
+function Encoder:forward(x, mask)
+  for i = 1, #self.paths do x = self:run(self.paths[i], self[i], x, mask) end
+  return x
+end
+
+return { Attention = Attention, Layer = Layer, Encoder = Encoder }

@@ -1,0 +1,80 @@
+-- tape.lua -- reverse-mode differentiation: which ops ran, in order, and a walk back over them.
+-- Define-by-run; nodes are reused from step to step, so a step makes almost no garbage.
+local core = require 'datamux.ffi'
+
+local M = { on = false, n = 0, nodes = {} }
+
+--- Notes that y came from op applied to args, when a gradient is wanted (`needs`) and the tape is on; returns y.
+function M.record(op, y, args, needs)
+  if not (needs and M.on) then return y end
+  local k = M.n + 1
+  local node = M.nodes[k]
+  if not node then
+    node = {}
+    M.nodes[k] = node
+  end
+  node.op, node.y, node.args = op, y, args
+  y.needs = true
+  M.n = k
+  return y
+end
+
+--- The gradient of x: the descriptor to write to, and 0 (write) or 1 (add); nil, 0 where none is wanted.
+local function slot(x)
+  if not x or not x.needs then return nil, 0 end
+  local g = x.grad
+  if g then return g.c, 1 end
+  g = x.store or x:like()
+  x.grad = g
+  return g.c, 0
+end
+
+--- In a bwd: acc, then the gradient descriptors of up to six inputs, in the order of the C function.
+function M.slots(x1, x2, x3, x4, x5, x6)
+  local d1, a1 = slot(x1)
+  local d2, a2 = slot(x2)
+  local d3, a3 = slot(x3)
+  local d4, a4 = slot(x4)
+  local d5, a5 = slot(x5)
+  local d6, a6 = slot(x6)
+  return a1 + 2 * a2 + 4 * a3 + 8 * a4 + 16 * a5 + 32 * a6, d1, d2, d3, d4, d5, d6
+end
+
+--- Forgets what was recorded.
+function M.clear()
+  for k = 1, M.n do
+    local node = M.nodes[k]
+    node.op, node.y, node.args = nil, nil, nil
+  end
+  M.n = 0
+end
+
+--- Gradients of `loss` with respect to everything that needs one. `seed` is d/d loss, default 1 everywhere.
+--- Raises when nothing was recorded.
+function M.backward(loss, seed)
+  if not loss.needs then
+    core.raise 'backward: nothing was recorded for this tensor, expected a loss made with the tape on'
+  end
+  loss.grad = seed or loss:like():fill(1)
+  M.on = false
+  for k = M.n, 1, -1 do
+    local node = M.nodes[k]
+    if node.y.grad then node.op.bwd(node.y, node.args) end
+    node.op, node.y, node.args = nil, nil, nil
+  end
+  M.n = 0
+end
+
+--- Runs fn(...) with the tape on, and off again afterwards, also after an error; returns its first three results.
+function M.recording(fn, ...)
+  M.on = true
+  local ok, a, b, c = pcall(fn, ...)
+  M.on = false
+  if not ok then
+    M.clear()
+    error(a, 0)
+  end
+  return a, b, c
+end
+
+return M

@@ -1,0 +1,225 @@
+-- train.lua -- a session: what a recipe's configuration becomes, and the loop that trains it.
+--
+-- Two stages over the same loop: retrieval warm-up, then the task. Everything a step does is a function of
+-- (seed, step): order of the data, dropout, which instances live, which are asked for. So a run that was cut off
+-- continues to the same bits from its last checkpoint.
+local core = require 'datamux.ffi'
+local scope = require 'datamux.scope'
+local tape = require 'datamux.tape'
+local point = require 'datamux.ops.point'
+local Module = require 'datamux.nn.module'
+local Optimiser = require 'datamux.optim'
+local schedule = require 'datamux.schedule'
+local evaluate = require 'datamux.evaluate'
+local assemble = require 'datamux.assemble'
+local errors = require 'datamux.errors'
+local checkpoint = require 'datamux.checkpoint'
+local C = core.C
+
+local Session = {}
+Session.__index = Session
+
+local M = {}
+
+--- The parts a configuration names, ready to train: tokenizer, data, model, optimiser, stages.
+--- o: { run = run directory or nil (nothing is written), log = log, resume = state of a checkpoint or nil }.
+--- Raises a user error (with an exit code) before any work when data are missing or do not fit.
+function M.new(config, o)
+  local self = setmetatable({ config = config, run_dir = o.run, log = o.log }, Session)
+  self.data = assemble.data(config)
+  self.model = Module.build(assemble.model(config, self.data), config.seed)
+  self.optimiser = Optimiser.new(self.model, {})
+  self.stages = assemble.stages(config, self.data)
+  self.at = { stage = 1, step = 0, global = 0, update = 0, seconds = 0, best = nil, history = {} }
+  if o.resume then self:restore(o.resume) end
+  return self
+end
+
+-- -- one step ------------------------------------------------------------------------------------------
+
+-- Instances mixed in at this step: from N/8 to N over the first `grow` of the stage.
+local function alive(stage, step, n)
+  if stage.grow <= 0 then return n end
+  local k = n / 8 + (n - n / 8) * (step - 1) / (stage.grow * stage.steps)
+  return math.max(1, math.min(n, math.ceil(k)))
+end
+
+-- Forward pass and loss of a prepared batch; returns the loss tensor and the model's outputs.
+local function objective(model, q, stage)
+  local out = model:forward(q)
+  local loss
+  if out.task and out.retrieval then
+    loss = point.add(point.scale(out.task, 1 - stage.alpha), point.scale(out.retrieval, stage.alpha))
+  else
+    loss = out.task or out.retrieval
+  end
+  return point.scale(loss, 1 / stage.accumulate), out
+end
+
+local function gradients(self, stage, step, part)
+  local model, n = self.model, self.config.mux.n
+  local per_epoch = stage.loader:steps_per_epoch()
+  local index = (step - 1) * stage.accumulate + part
+  local batch = stage.loader:batch(math.floor(index / per_epoch), index % per_epoch)
+  local q = model:prepare(batch, {
+    seed = self.config.seed, step = self.at.global, task = stage.task, alive = alive(stage, step, n),
+    retrieval = (not stage.task or stage.alpha > 0) and stage.targets or 0 })
+  local loss, out = tape.recording(objective, model, q, stage)
+  tape.backward(loss)
+  local r = { loss = loss:item() * stage.accumulate, examples = batch.n, rows = batch.B }
+  if out.task then r.task = out.task:item() end
+  if out.retrieval then
+    r.retrieval = out.retrieval:item()
+    local hits = out.hits:host()
+    r.hits = hits[0] / math.max(hits[1], 1)
+  end
+  return r
+end
+
+--- One update of the stage at `step` (from 1). Returns { loss, task, retrieval, hits, examples, rows, lr }.
+function Session:step(stage, step)
+  local total = { loss = 0, examples = 0, rows = 0 }
+  local lr = stage.lr * schedule.factor(stage.schedule, step, stage.steps, stage.warmup)
+  self.model:train(true)
+  for part = 0, stage.accumulate - 1 do
+    self.at.global = self.at.global + 1
+    scope.knobs { seed = self.config.seed, step = self.at.global, lr = lr, update = step }
+    local r = scope.step(gradients, self, stage, step, part)
+    for k, v in pairs(r) do
+      total[k] = (k == 'examples' or k == 'rows') and total[k] + v or (total[k] or 0) + v / stage.accumulate
+    end
+  end
+  if not (total.loss == total.loss and math.abs(total.loss) < math.huge) then
+    errors.raise(6, ('loss became %s at step %d of %s\n  try: a lower lr (now %g), or a smaller clip (now %g)')
+      :format(tostring(total.loss), step, stage.name, stage.lr, stage.clip))
+  end
+  self.optimiser:step()
+  total.lr, total.step = lr, step
+  return total
+end
+
+-- -- the loop ------------------------------------------------------------------------------------------
+
+function Session:evaluation_options()
+  local c = self.config
+  return { rows = self.data.eval_rows, group = c.mux.n, length = c.data.length, pad = self.data.tok.pad,
+           multiple = c.data.multiple, fixed = c.data.fixed, bucket = c.data.bucket }
+end
+
+-- Evaluates the running stage; the task stage keeps the best.
+function Session:evaluate(stage, step)
+  local o = self:evaluation_options()
+  local e = { stage = stage.name, step = step, split = 'dev' }
+  if stage.task then
+    local r = evaluate.accuracy(self.model, self.data.dev, o, 1)
+    e.accuracy, e.scored, e.total = r.accuracy, r.scored, r.total
+    e.best = not self.at.best or e.accuracy > self.at.best.accuracy
+    if e.best then self.at.best = { accuracy = e.accuracy, step = step } end
+  else
+    e.retrieval, e.asked = evaluate.retrieval(self.model, self.data.held_out, o)
+  end
+  self.at.history[#self.at.history + 1] =
+    { stage = stage.name, step = step, accuracy = e.accuracy, retrieval = e.retrieval }
+  self.log:eval(e)
+  return e
+end
+
+--- Saves model, optimiser and position as a checkpoint; reason 'last' or 'best'. Nothing without a run directory.
+function Session:save(reason)
+  if not self.run_dir then return end
+  local model, state = {}, {}
+  for _, e in ipairs(self.model.block.list) do model[e.name] = e.tensor end
+  for _, e in ipairs(self.model.block.buffers) do model[e.name] = e.tensor end
+  for name, t in pairs(self.optimiser:state()) do state[name] = t end
+  checkpoint.save(self.run_dir, self.at.global, {
+    model = model, optimiser = state, state = self.at, reason = reason, keep = self.config.save.keep })
+end
+
+--- Continues from what checkpoint.load returned.
+function Session:restore(saved)
+  local want = {}
+  for _, e in ipairs(self.model.block.list) do want[e.name] = e.tensor end
+  for _, e in ipairs(self.model.block.buffers) do want[e.name] = e.tensor end
+  checkpoint.copy(saved.model, want, 'model')
+  checkpoint.copy(saved.optimiser, self.optimiser:state(), 'optimiser')
+  self.at = saved.state
+  self.at.history = self.at.history or {}
+end
+
+-- Runs a stage from where it stands; returns 'stopped' when Ctrl-C asked for it.
+function Session:run_stage(stage)
+  local at, log = self.at, self.log
+  self.optimiser.o.beta1, self.optimiser.o.beta2 = stage.beta1, stage.beta2
+  self.optimiser.o.eps, self.optimiser.o.decay, self.optimiser.o.clip = stage.eps, stage.decay, stage.clip
+  if at.step == 0 then self.optimiser:reset() end
+  log:stage(stage.name, stage.steps, at.step)
+  local saved = C.dm_clock()
+  while at.step < stage.steps do
+    local t = C.dm_clock()
+    local r = self:step(stage, at.step + 1)
+    at.step = at.step + 1
+    r.stage = stage.name
+    log:step(r)
+    local done = false
+    if at.step % stage.every == 0 or at.step == stage.steps then
+      local e = self:evaluate(stage, at.step)
+      at.seconds = at.seconds + C.dm_clock() - t
+      t = C.dm_clock()
+      if e.best then self:save 'best' end
+      done = stage.stop and e.retrieval and e.retrieval >= stage.stop
+      if stage.patience and self.at.best and (at.step - self.at.best.step) / stage.every >= stage.patience then
+        done = true
+      end
+    end
+    at.seconds = at.seconds + C.dm_clock() - t
+    if C.dm_interrupted() > 0 or self.stop_asked then
+      self:save 'last'
+      return 'stopped'
+    end
+    if C.dm_clock() - saved > self.config.save.every then
+      self:save 'last'
+      saved = C.dm_clock()
+    end
+    if done then break end
+  end
+  at.stage, at.step = at.stage + 1, 0
+  self:save 'last'
+end
+
+--- Trains all stages, then reports. Returns results (see results), or nil, 'stopped' after Ctrl-C (state saved).
+function Session:run()
+  C.dm_interrupt_clear()
+  while self.at.stage <= #self.stages do
+    if self:run_stage(self.stages[self.at.stage]) == 'stopped' then return nil, 'stopped' end
+  end
+  return self:results()
+end
+
+--- Final scores, with the best weights where a run directory holds them: { accuracy, std, scored, total,
+--- groupings, per_index, retrieval, seconds, peak, best_step, parameters, examples_per_second }.
+function Session:results()
+  local o = self:evaluation_options()
+  local best = self.run_dir and self.at.best and checkpoint.load_best(self.run_dir)
+  if best then
+    local want = {}
+    for _, e in ipairs(self.model.block.list) do want[e.name] = e.tensor end
+    checkpoint.copy(best.model, want, 'model')
+  end
+  local t = C.dm_clock()
+  local r = {}
+  if self.at.best then
+    r = evaluate.accuracy(self.model, self.data.dev, o, self.config.eval.groupings)
+    r.examples_per_second = self.config.eval.groupings * r.total / (C.dm_clock() - t)
+    r.best_step = self.at.best.step
+  end
+  if self.data.retrieval then
+    r.retrieval, r.retrieval_asked = evaluate.retrieval(self.model, self.data.held_out, o)
+  end
+  r.seconds, r.history = self.at.seconds, self.at.history
+  r.peak, r.parameters = scope.memory().peak, self.model:count()
+  r.device = scope.about()
+  return r
+end
+
+M.Session = Session
+return M

@@ -1,0 +1,145 @@
+/* device.c -- the registry: the CPU that is linked in, backends opened at run time, knobs, scratch, figures. */
+#include "backend.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_DEVICES = 17 };
+
+static dm_device devices[MAX_DEVICES];     /* slot 0 is the CPU; used where backend is set */
+static const dm_backend *cuda;             /* NULL until found */
+static int cuda_looked;
+static char candidates[4][512];
+static int n_candidates;
+
+/* -- the door for a backend in a shared object ------------------------------------------------------ */
+
+static const dm_host host = { DM_ABI, dm_fail, dm_scratch };
+
+static void note(const char *path, const char *reason) {
+  if (n_candidates < 4) snprintf(candidates[n_candidates++], sizeof candidates[0], "cuda: %s: %s", path, reason);
+}
+
+static const dm_backend *open_object(const char *path) {
+  void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!object) {
+    note(path, dlerror());
+    return NULL;
+  }
+  const dm_backend *(*entry)(const dm_host *);
+  *(void **)&entry = dlsym(object, "dm_backend_entry");
+  const dm_backend *b = entry ? entry(&host) : NULL;
+  const char *hole = b && b->abi == DM_ABI ? dm_backend_missing(b) : NULL;
+  char reason[128];
+  if (!entry) snprintf(reason, sizeof reason, "no dm_backend_entry in it");
+  else if (!b) snprintf(reason, sizeof reason, "%.120s", dm_last_error());
+  else if (b->abi != DM_ABI) snprintf(reason, sizeof reason, "made for version %u, expected %d", b->abi, DM_ABI);
+  else if (hole) snprintf(reason, sizeof reason, "op %s is missing", hole);
+  else return b;
+  note(path, reason);
+  dlclose(object);
+  return NULL;
+}
+
+/* $DATAMUX_BACKENDS, next to the executable, ../lib/datamux. */
+static void look_for_cuda(void) {
+  if (cuda_looked) return;
+  cuda_looked = 1;
+  char exe[300], path[512];
+  ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+  exe[n > 0 ? n : 0] = 0;
+  char *slash = strrchr(exe, '/');
+  if (slash) *slash = 0;
+  const char *set = getenv("DATAMUX_BACKENDS");
+  for (int i = 0; i < 3 && !cuda; i++) {
+    if (i == 0 && !set) continue;
+    snprintf(path, sizeof path, i == 0 ? "%.300s/libdatamux_cuda.so" : i == 1 ? "%.300s/libdatamux_cuda.so"
+             : "%.300s/../lib/datamux/libdatamux_cuda.so", i == 0 ? set : exe);
+    cuda = open_object(path);
+  }
+}
+
+const char *dm_device_candidate(int32_t i) {
+  look_for_cuda();
+  if (i == 0) return "cpu: linked in";
+  return i > 0 && i <= n_candidates ? candidates[i - 1] : NULL;
+}
+
+/* -- opening -------------------------------------------------------------------------------------------- */
+
+static dm_status open_slot(dm_device **out, const dm_backend *b, int slot, int ordinal) {
+  dm_device *d = &devices[slot];
+  if (!d->backend) {
+    memset(d, 0, sizeof *d);
+    if (b == &dm_backend_cpu) snprintf(d->name, sizeof d->name, "cpu");
+    else snprintf(d->name, sizeof d->name, "%s:%d", b->name, ordinal);
+    d->ordinal = ordinal;
+    dm_status s = b->open(d, ordinal);
+    if (s) return s;
+    d->backend = b;
+  }
+  *out = d;
+  return DM_OK;
+}
+
+static dm_status open_cuda(dm_device **out, int ordinal) {
+  look_for_cuda();
+  if (!cuda) {
+    return dm_fail(DM_EDEVICE, "device: cuda cannot be used: %s",
+                   n_candidates ? candidates[n_candidates - 1] : "no backend was found");
+  }
+  return open_slot(out, cuda, ordinal + 1, ordinal);
+}
+
+dm_status dm_device_open(dm_device **out, const char *name) {
+  int ordinal = 0;
+  if (!strcmp(name, "cpu")) return open_slot(out, &dm_backend_cpu, 0, 0);
+  if (!strcmp(name, "auto")) {
+    if (open_cuda(out, 0) == DM_OK) return DM_OK;
+    return open_slot(out, &dm_backend_cpu, 0, 0);
+  }
+  if (!strcmp(name, "cuda") || sscanf(name, "cuda:%d", &ordinal) == 1) {
+    if (ordinal < 0 || ordinal + 1 >= MAX_DEVICES) {
+      return dm_fail(DM_EARG, "device: number %d, expected 0 .. %d", ordinal, MAX_DEVICES - 2);
+    }
+    return open_cuda(out, ordinal);
+  }
+  return dm_fail(DM_EARG, "device: '%s', expected auto, cpu, cuda or cuda:N", name);
+}
+
+const char *dm_device_name(const dm_device *d) { return d->name; }
+const char *dm_device_about(const dm_device *d) { return d->about; }
+int32_t dm_device_takes(const dm_device *d, int32_t dtype) { return d->backend->takes(d, dtype); }
+
+dm_status dm_device_sync(dm_device *d) { return d->backend->sync(d); }
+
+dm_status dm_device_knobs(dm_device *d, const dm_knobs *k) {
+  d->knobs = *k;
+  return d->backend->knobs ? d->backend->knobs(d) : DM_OK;
+}
+
+dm_status dm_device_memory(const dm_device *d, dm_memory *out) {
+  *out = d->memory;
+  return DM_OK;
+}
+
+dm_status dm_scratch(dm_device *d, size_t bytes, void **p) {
+  if (bytes > d->scratch_size) {
+    size_t size = bytes + bytes / 4 + 4096;
+    void *fresh;
+    dm_status s = d->backend->alloc(d, size, &fresh);
+    if (s) return s;
+    if (d->scratch) d->backend->free(d, d->scratch);
+    d->scratch = fresh;
+    d->memory.scratch += (double)size - (double)d->scratch_size;
+    d->memory.allocs += 1;
+    d->scratch_size = size;
+    double held = d->memory.live + d->memory.scratch;
+    if (held > d->memory.peak) d->memory.peak = held;
+  }
+  *p = d->scratch;
+  return DM_OK;
+}

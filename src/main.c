@@ -1,0 +1,288 @@
+/* main.c -- the command `datamux`: a Lua state with the engine and the Lua side inside. The only file that
+** includes a Lua header.
+**
+**   datamux SCRIPT args     a file whose name does not end in .lua runs as a plain script (so busted runs under it)
+**   datamux -e CODE | -l MODULE | -     as the standalone interpreter
+**   anything else           datamux.cli decides: recipe, prompt, options
+**
+** Ctrl-C. The handler counts (dm_interrupted; training loops poll it) and, where host.interactive(true) was
+** called, sets a hook that raises "interrupted" in running Lua code. Compiled traces do not look at hooks: code
+** that a person types runs with the JIT off. The third signal in a row ends the process with 130. */
+#include "datamux.h"
+#include "embedded.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <luajit.h>
+#include <lualib.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t interrupts;
+static volatile sig_atomic_t interactive;
+static lua_State *state;
+
+int32_t dm_interrupted(void) { return interrupts; }
+void dm_interrupt_clear(void) { interrupts = 0; }
+
+/* -- signals ---------------------------------------------------------------------------------------- */
+
+static void stop_hook(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lua_sethook(L, NULL, 0, 0);
+  interrupts = 0;
+  luaL_error(L, "interrupted");
+}
+
+static void on_sigint(int number) {
+  interrupts++;
+  if (interrupts >= 3) _exit(128 + number);
+  if (interactive) lua_sethook(state, stop_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+}
+
+/* -- module datamux.host ------------------------------------------------------------------------------ */
+
+/* host.interactive(on): whether Ctrl-C raises "interrupted" in Lua code. */
+static int host_interactive(lua_State *L) {
+  interactive = lua_toboolean(L, 1);
+  if (!interactive) lua_sethook(L, NULL, 0, 0);
+  return 0;
+}
+
+/* host.isatty(fd) -> boolean */
+static int host_isatty(lua_State *L) {
+  lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+  return 1;
+}
+
+/* host.columns() -> width of the terminal on stderr, 80 where it has none */
+static int host_columns(lua_State *L) {
+  struct winsize w;
+  lua_pushinteger(L, ioctl(2, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : 80);
+  return 1;
+}
+
+/* host.exe() -> path of the running command */
+static int host_exe(lua_State *L) {
+  char path[4096];
+  ssize_t n = readlink("/proc/self/exe", path, sizeof path);
+  lua_pushlstring(L, path, n > 0 ? (size_t)n : 0);
+  return 1;
+}
+
+/* host.source(name) -> text of a file compiled in ("datamux/tensor.lua"), or nil */
+static int host_source(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  for (const embedded_file *f = embedded_files; f->name; f++) {
+    if (strcmp(f->name, name)) continue;
+    lua_pushlstring(L, (const char *)f->bytes, (size_t)f->size);
+    return 1;
+  }
+  return 0;
+}
+
+/* host.sources() -> names of the files compiled in */
+static int host_sources(lua_State *L) {
+  lua_newtable(L);
+  int i = 0;
+  for (const embedded_file *f = embedded_files; f->name; f++) {
+    lua_pushstring(L, f->name);
+    lua_rawseti(L, -2, ++i);
+  }
+  return 1;
+}
+
+static int open_host(lua_State *L) {
+  static const luaL_Reg functions[] = {
+    { "interactive", host_interactive }, { "isatty", host_isatty }, { "columns", host_columns },
+    { "exe", host_exe },                 { "source", host_source }, { "sources", host_sources },
+    { NULL, NULL },
+  };
+  lua_newtable(L);
+  for (const luaL_Reg *r = functions; r->name; r++) {
+    lua_pushcfunction(L, r->func);
+    lua_setfield(L, -2, r->name);
+  }
+  return 1;
+}
+
+static int open_header(lua_State *L) {
+  lua_pushcfunction(L, host_source);
+  lua_pushliteral(L, "datamux.h");
+  lua_call(L, 1, 1);
+  return 1;
+}
+
+/* -- modules compiled in -------------------------------------------------------------------------------- */
+
+/* The searcher: datamux.x.y is datamux/x/y.lua or datamux/x/y/init.lua. */
+static int find_embedded(lua_State *L) {
+  const char *module = luaL_checkstring(L, 1);
+  const char *path = luaL_gsub(L, module, ".", "/");
+  for (const embedded_file *f = embedded_files; f->name; f++) {
+    size_t n = strlen(path);
+    if (strncmp(f->name, path, n)) continue;
+    if (strcmp(f->name + n, ".lua") && strcmp(f->name + n, "/init.lua")) continue;
+    const char *chunk = lua_pushfstring(L, "@%s", f->name);
+    if (luaL_loadbuffer(L, (const char *)f->bytes, (size_t)f->size, chunk)) return lua_error(L);
+    return 1;
+  }
+  lua_pushfstring(L, "\n\tno module '%s' compiled in", module);
+  return 1;
+}
+
+/* package.loaders gets the searcher second, after preload; DATAMUX_LUA=dir puts a tree first instead. */
+static void install_modules(lua_State *L) {
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "preload");
+  lua_pushcfunction(L, open_host);
+  lua_setfield(L, -2, "datamux.host");
+  lua_pushcfunction(L, open_header);
+  lua_setfield(L, -2, "datamux.header");
+  lua_pop(L, 1);
+  const char *dir = getenv("DATAMUX_LUA");
+  if (dir) {
+    lua_getfield(L, -1, "path");
+    lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", dir, dir, lua_tostring(L, -1));
+    lua_setfield(L, -3, "path");
+    lua_pop(L, 1);
+  }
+  lua_getfield(L, -1, "loaders");
+  int n = (int)lua_objlen(L, -1), at = dir ? n + 1 : 2;
+  for (int i = n; i >= at; i--) {
+    lua_rawgeti(L, -1, i);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_pushcfunction(L, find_embedded);
+  lua_rawseti(L, -2, at);
+  lua_pop(L, 2);
+}
+
+/* -- running ---------------------------------------------------------------------------------------------- */
+
+/* Adds a traceback to text errors when DATAMUX_DEBUG is set; tables (user errors) pass through. */
+static int traceback(lua_State *L) {
+  if (!getenv("DATAMUX_DEBUG") || !lua_isstring(L, 1)) return 1;
+  lua_getglobal(L, "debug");
+  lua_getfield(L, -1, "traceback");
+  lua_pushvalue(L, 1);
+  lua_pushinteger(L, 2);
+  lua_call(L, 2, 1);
+  return 1;
+}
+
+/* Calls the function below `nargs` arguments; prints an error. Returns the exit code, or -1 - with `want` the
+** single result is left on the stack - when all went well. */
+static int call(lua_State *L, int nargs, int want) {
+  int base = lua_gettop(L) - nargs;
+  lua_pushcfunction(L, traceback);
+  lua_insert(L, base);
+  int failed = lua_pcall(L, nargs, want, base);
+  lua_remove(L, base);
+  if (!failed) return -1;
+  int code = 1;
+  if (lua_istable(L, -1)) {
+    lua_getfield(L, -1, "code");
+    if (lua_isnumber(L, -1)) code = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    lua_getfield(L, -1, "message");
+  }
+  const char *text = lua_tostring(L, -1);
+  fprintf(stderr, "datamux: %s\n", text ? text : "an error that is no text");
+  return code;
+}
+
+static void set_arg(lua_State *L, int argc, char **argv, int script) {
+  lua_createtable(L, argc, 2);
+  for (int i = 0; i < argc; i++) {
+    lua_pushstring(L, argv[i]);
+    lua_rawseti(L, -2, i - script);
+  }
+  lua_setglobal(L, "arg");
+}
+
+static int run_chunk(lua_State *L, int failed, int argc, char **argv, int first) {
+  if (failed) {
+    fprintf(stderr, "datamux: %s\n", lua_tostring(L, -1));
+    return 1;
+  }
+  luaL_checkstack(L, argc, "too many arguments");
+  for (int i = first; i < argc; i++) lua_pushstring(L, argv[i]);
+  int code = call(L, argc - first, 0);
+  return code < 0 ? 0 : code;
+}
+
+static int run_cli(lua_State *L, int argc, char **argv) {
+  set_arg(L, argc, argv, 0);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "datamux.cli");
+  int code = call(L, 1, 1);
+  if (code >= 0) return code;
+  lua_getfield(L, -1, "main");
+  lua_getglobal(L, "arg");
+  code = call(L, 1, 1);
+  return code >= 0 ? code : (int)lua_tointeger(L, -1);
+}
+
+static int is_plain_script(const char *name) {
+  struct stat st;
+  const char *dot = strrchr(name, '.');
+  if (dot && !strcmp(dot, ".lua")) return 0;
+  return stat(name, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static int dispatch(lua_State *L, int argc, char **argv) {
+  int i = 1, ran = 0, code = 0;
+  for (; i + 1 < argc && (!strcmp(argv[i], "-e") || !strcmp(argv[i], "-l")) && code == 0; i += 2) {
+    set_arg(L, argc, argv, 0);
+    ran = 1;
+    if (argv[i][1] == 'e') {
+      interactive = 1;
+      luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
+      int failed = luaL_loadbuffer(L, argv[i + 1], strlen(argv[i + 1]), "=-e");
+      if (!failed) luaJIT_setmode(L, -1, LUAJIT_MODE_ALLFUNC | LUAJIT_MODE_OFF);
+      code = run_chunk(L, failed, 0, NULL, 0);
+      interactive = 0;
+    } else {
+      lua_getglobal(L, "require");
+      lua_pushstring(L, argv[i + 1]);
+      int failed = call(L, 1, 0);
+      code = failed < 0 ? 0 : failed;
+    }
+  }
+  if (code || (ran && i >= argc)) return code;
+  if (i < argc && !strcmp(argv[i], "-")) {
+    set_arg(L, argc, argv, i);
+    return run_chunk(L, luaL_loadfile(L, NULL), argc, argv, i + 1);
+  }
+  if (i < argc && is_plain_script(argv[i])) {
+    set_arg(L, argc, argv, i);
+    return run_chunk(L, luaL_loadfile(L, argv[i]), argc, argv, i + 1);
+  }
+  return run_cli(L, argc, argv);
+}
+
+int main(int argc, char **argv) {
+  lua_State *L = luaL_newstate();
+  if (!L) {
+    fprintf(stderr, "datamux: not enough memory for Lua\n");
+    return 5;
+  }
+  state = L;
+  luaL_openlibs(L);
+  install_modules(L);
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = on_sigint;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGINT, &action, NULL);
+  int code = dispatch(L, argc, argv);
+  fflush(stdout);
+  lua_close(L);
+  return code;
+}
