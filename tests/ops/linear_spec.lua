@@ -1,0 +1,101 @@
+-- linear_spec.lua -- linear with its epilogues, matmul.
+local h = require 'tests.helper'
+local dm = require 'datamux'
+local plain = require 'tests.plain'
+
+for _, act in ipairs { 'none', 'gelu', 'relu', 'tanh' } do
+  describe('linear with act ' .. act, function()
+    local case = h.op_case {
+      sizes = { { 1, 1, 1 }, { 5, 7, 3 }, { 149, 96, 65 }, { 33, 256, 512 } },
+      grad_sizes = { { 1, 1, 1 }, { 5, 7, 3 }, { 70, 4, 5 } },
+      make = function(R, C, D) return { x = h.rand(R, C), w = h.rand(D, C), b = h.rand(D) } end,
+      run = function(t) return dm.linear(t.x, t.w, t.b, { act = act }) end,
+      plain = function(a)
+        local y = plain.matmul(a.x, a.w, false, true)
+        for i = 1, #y do y[i] = plain.act(y[i] + a.b[(i - 1) % #a.b + 1], act) end
+        return y
+      end,
+      grads = { 'x', 'w', 'b' },
+    }
+    it('equals its plain definition', function() case:value() end)
+    it('has the gradient of its plain definition', function() case:gradient() end)
+  end)
+end
+
+describe('linear', function()
+  it('works without a bias and on more than two dimensions', function()
+    local x, w = h.rand(2, 3, 4), h.rand(5, 4)
+    local got = dm.step(function()
+      local y = dm.linear(h.tensor(x), h.tensor(w))
+      assert.are.same({ 2, 3, 5 }, y:shape())
+      return y:totable()
+    end)
+    x.shape = { 6, 4 }
+    h.close(got, plain.matmul(x, w, false, true), 1e-6)
+  end)
+
+  it('takes no rows', function()
+    assert.are.same({ 0, 5 }, dm.step(function() return dm.linear(dm.zeros(0, 4), dm.zeros(5, 4)):shape() end))
+  end)
+
+  it('refuses what does not fit', function()
+    h.refuses(function() dm.linear(dm.zeros(2, 3), dm.zeros(4, 5)) end,
+      'linear: x is %[2, 3%], w is %[4, 5%]: inner sizes differ')
+    h.refuses(function() dm.linear(dm.zeros(2, 3), dm.zeros(4, 3), dm.zeros(3)) end,
+      'linear: b is %[3%], expected %[4%]')
+    h.refuses(function() dm.linear(dm.zeros(2, 3), dm.zeros(4, 3), nil, { act = 'swish' }) end, "act is 'swish'")
+    h.refuses(function() dm.linear(nil, dm.zeros(4, 3)) end, 'linear: x is nil, expected a tensor')
+    h.refuses(function() dm.linear(dm.Tensor.zeros({ 2, 3 }, 'i32'), dm.zeros(4, 3)) end,
+      'linear: x is i32, expected f32')
+  end)
+
+  it('gives the same bits for one and two threads', function()
+    h.same_bits(function()
+      local t = { x = h.tensor(h.rand(130, 40)), w = h.tensor(h.rand(50, 40)), b = h.tensor(h.rand(50)) }
+      t.b.needs = true
+      local y = dm.tape.recording(dm.linear, t.x, t.w, t.b)
+      dm.tape.backward(y)
+      h.reseed(1)
+      return t.b.grad:totable()
+    end)
+  end)
+end)
+
+for _, ta in ipairs { false, true } do
+  for _, tb in ipairs { false, true } do
+    describe(('matmul, ta %s, tb %s'):format(tostring(ta), tostring(tb)), function()
+      local case = h.op_case {
+        sizes = { { 1, 1, 1 }, { 3, 5, 7 }, { 65, 40, 33 } },
+        grad_sizes = { { 1, 1, 1 }, { 3, 5, 7 } },
+        make = function(R, K, D)
+          return { a = ta and h.rand(K, R) or h.rand(R, K), b = tb and h.rand(D, K) or h.rand(K, D) }
+        end,
+        run = function(t) return dm.matmul(t.a, t.b, { ta = ta, tb = tb }) end,
+        plain = function(a) return plain.matmul(a.a, a.b, ta, tb) end,
+        grads = { 'a', 'b' },
+      }
+      it('equals its plain definition', function() case:value() end)
+      it('has the gradient of its plain definition', function() case:gradient() end)
+    end)
+  end
+end
+
+describe('matmul', function()
+  it('multiplies each of a leading dimension', function()
+    local a, b = h.rand(2, 3, 4), h.rand(2, 4, 5)
+    local got = dm.step(function() return dm.matmul(h.tensor(a), h.tensor(b)):totable() end)
+    local want = {}
+    for k = 0, 1 do
+      local x, y = h.array({}, { 3, 4 }), h.array({}, { 4, 5 })
+      for i = 1, 12 do x[i] = a[12 * k + i] end
+      for i = 1, 20 do y[i] = b[20 * k + i] end
+      for _, v in ipairs(plain.matmul(x, y)) do want[#want + 1] = v end
+    end
+    h.close(got, want, 1e-6)
+  end)
+
+  it('refuses what does not fit', function()
+    h.refuses(function() dm.matmul(dm.zeros(2, 3), dm.zeros(4, 5)) end, 'matmul: a is %[2, 3%], b is %[4, 5%]')
+    h.refuses(function() dm.matmul(dm.zeros(2, 3), dm.zeros(1, 3, 5)) end, 'expected both 2%-D')
+  end)
+end)
