@@ -186,6 +186,7 @@ static int call(lua_State *L, int nargs, int want) {
   lua_remove(L, base);
   if (!failed) return -1;
   int code = 1;
+  if (lua_isnil(L, -1)) return code;            /* error(nil): leave with 1 and say nothing, as busted does */
   if (lua_istable(L, -1)) {
     lua_getfield(L, -1, "code");
     if (lua_isnumber(L, -1)) code = (int)lua_tointeger(L, -1);

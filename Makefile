@@ -1,0 +1,51 @@
+# A thin front of CMake: set-up, build, run, test. `make help` lists the targets.
+RECIPE ?= recipes/quickstart.lua
+ARGS   ?=
+BUILD  ?= build
+PREFIX ?= /usr/local
+
+all: build
+
+help:
+	@echo 'make             install what is missing (Debian packages), configure and build into $(BUILD)/'
+	@echo 'make run         the same, then run $(RECIPE) (RECIPE=..., ARGS="key=value ...")'
+	@echo 'make test        the same, then every test'
+	@echo 'make bench       time a training step beside PyTorch (installs it into its own environment)'
+	@echo 'make sanitize    the op specs under AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make install     into PREFIX=$(PREFIX)'
+	@echo 'make clean       remove $(BUILD)/'
+
+packages:
+	@cmake/packages.sh
+
+build: packages
+	@cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release > $(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@mv $(BUILD).log $(BUILD)/configure.log
+	@cmake --build $(BUILD) -j$$(nproc) > $(BUILD)/build.log 2>&1 || { cat $(BUILD)/build.log; exit 1; }
+	@echo "built $(BUILD)/datamux"
+
+run: build
+	@$(BUILD)/datamux $(RECIPE) $(ARGS)
+	@test "$(RECIPE)" != recipes/quickstart.lua || echo 'real SST-2:  make run RECIPE=recipes/sst2_n20.lua'
+
+test: build
+	@ctest --test-dir $(BUILD) --output-on-failure
+	@! command -v luacheck > /dev/null || luacheck -q --std luajit lua recipes
+	@! command -v luacheck > /dev/null || luacheck -q --std luajit+busted tests
+
+bench: build
+	@bench/run
+
+sanitize: packages
+	@cmake -S . -B $(BUILD)-asan -DCMAKE_BUILD_TYPE=Release -DDATAMUX_SANITIZE=ON > /dev/null
+	@cmake --build $(BUILD)-asan -j$$(nproc) --target datamux > /dev/null
+	@ASAN_OPTIONS=detect_leaks=0 busted --lua=$(BUILD)-asan/datamux -m '$(CURDIR)/?.lua' -o plainTerminal tests/ops
+
+install: build
+	@cmake --install $(BUILD) --prefix $(PREFIX) > /dev/null
+	@echo "installed $(PREFIX)/bin/datamux"
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan
+
+.PHONY: all help packages build run test bench sanitize install clean

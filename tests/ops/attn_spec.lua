@@ -1,0 +1,95 @@
+-- attn_spec.lua -- attention: packed qkv, key mask, dropout on the probabilities.
+local h = require 'tests.helper'
+local dm = require 'datamux'
+
+local SITE = 9
+
+local function definition(a, heads, p)
+  local B, S, C = a.qkv.shape[1], a.qkv.shape[2], a.qkv.shape[3] / 3
+  local D, y = C / heads, {}
+  local function at(b, s, part, k, j) return a.qkv[((b * S + s) * 3 + part) * C + k * D + j + 1] end
+  for b = 0, B - 1 do
+    for s = 0, S - 1 do
+      for k = 0, heads - 1 do
+        local e, top, sum = {}, -math.huge, 0
+        for t = 0, S - 1 do
+          e[t] = 0
+          for j = 0, D - 1 do e[t] = e[t] + at(b, s, 0, k, j) * at(b, t, 1, k, j) / math.sqrt(D) end
+          if a.mask and a.mask[b * S + t + 1] == 0 then e[t] = -math.huge end
+          top = math.max(top, e[t])
+        end
+        for t = 0, S - 1 do
+          e[t] = top == -math.huge and 0 or math.exp(e[t] - top)
+          sum = sum + e[t]
+        end
+        for j = 0, D - 1 do
+          local v = 0
+          for t = 0, S - 1 do
+            local f = h.keep(((b * heads + k) * S + s) * S + t, p, SITE)
+            v = v + (sum > 0 and e[t] / sum or 0) * f * at(b, t, 2, k, j)
+          end
+          y[((b * S + s) * heads + k) * D + j + 1] = v
+        end
+      end
+    end
+  end
+  return y
+end
+
+local function mask(B, S, empty)
+  local m = h.ints(0, 1, B, S)
+  for b = 0, B - 1 do m[b * S + 1] = 1 end
+  if empty then
+    for s = 1, S do m[s] = 0 end
+  end
+  return m
+end
+
+local function case(heads, masked, p, empty)
+  return h.op_case {
+    sizes = { { 1, 1, 2 }, { 2, 5, 3 }, { 3, 37, 16 }, { 1, 65, 64 } },
+    grad_sizes = { { 1, 1, 2 }, { 2, 5, 3 }, { 1, 6, 33 } },
+    make = function(B, S, D)
+      return { qkv = h.rand(B, S, 3 * heads * D), mask = masked and mask(B, S, empty) or nil }
+    end,
+    run = function(t) return dm.attention(t.qkv, heads, { mask = t.mask, p = p, site = SITE }) end,
+    plain = function(a) return definition(a, heads, p) end,
+    grads = { 'qkv' },
+  }
+end
+
+for name, c in pairs { ['attention'] = case(2, false, 0), ['attention with a key mask'] = case(3, true, 0),
+                       ['attention with mask and dropout'] = case(2, true, 0.3),
+                       ['attention with a row that has no key'] = case(2, true, 0, true) } do
+  describe(name, function()
+    it('equals its plain definition', function() c:value() end)
+    it('has the gradient of its plain definition', function() c:gradient() end)
+  end)
+end
+
+describe('attention', function()
+  it('gives the same bits for one and two threads', function()
+    h.same_bits(function()
+      h.reseed(4)
+      local qkv = h.tensor(h.rand(3, 19, 3 * 32))
+      qkv.needs = true
+      local y = dm.tape.recording(dm.attention, qkv, 4, { p = 0.1, site = 2 })
+      dm.tape.backward(y)
+      return qkv.grad:totable()
+    end)
+  end)
+
+  it('stays finite for scores of a thousand', function()
+    local v = dm.step(function() return dm.attention(dm.randn(1, 8, 48):fill(60), 2):totable() end)
+    for i = 1, #v do assert.is_near(60, v[i], 1e-3) end
+  end)
+
+  it('refuses what does not fit', function()
+    h.refuses(function() dm.attention(dm.zeros(2, 4, 24), 3) end, 'attention: heads is 3, expected a divisor of C = 8')
+    h.refuses(function() dm.attention(dm.zeros(4, 24), 2) end, 'attention: qkv is %[4, 24%]')
+    h.refuses(function() dm.attention(dm.zeros(2, 4, 24), 2, { mask = dm.Tensor.zeros({ 2, 5 }, 'i32') }) end,
+      'attention: mask is %[2, 5%], expected %[2, 4%]')
+    h.refuses(function() dm.attention(dm.zeros(2, 4, 24), 2, { mask = dm.zeros(2, 4) }) end,
+      'attention: mask is f32, expected i32')
+  end)
+end)

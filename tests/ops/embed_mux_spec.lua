@@ -1,0 +1,112 @@
+-- embed_mux_spec.lua -- the mixed embedding in one pass.
+local h = require 'tests.helper'
+local dm = require 'datamux'
+local plain = require 'tests.plain'
+
+local float = require('ffi').new 'float[2]'
+float[0], float[1] = 1e-5, 0.7              -- both are rounded to f32 on their way through the interface
+local EPS, SITE, SCALE = tonumber(float[0]), 6, tonumber(float[1])
+
+local function definition(a, o)
+  local B, N, S = unpack(a.ids.shape)
+  local C, y = a.word.shape[2], {}
+  for i = 1, B * S * C do y[i] = 0 end
+  for row = 0, B * N * S - 1 do
+    local s, i, b = row % S, math.floor(row / S) % N, math.floor(row / S / N)
+    local weight = a.weight and a.weight[b * N + i + 1] or 1
+    if a.ids[row + 1] ~= o.pad then
+      local at, v = a.posid and a.posid[row + 1] or s, {}
+      for j = 1, C do
+        v[j] = a.word[a.ids[row + 1] * C + j] + a.pos[at * C + j] + (a.type and a.type[j] or 0)
+      end
+      local e = plain.layernorm(v, a.g, a.c, EPS)
+      for j = 1, C do
+        local k = (b * S + s) * C + j
+        y[k] = y[k] + SCALE * weight * a.key[i * C + j] * e[j] * h.keep(row * C + j - 1, o.p, SITE)
+      end
+    end
+  end
+  return y
+end
+
+local function case(o)
+  local grads = { 'word', 'pos', 'g', 'c' }
+  if o.type then grads[#grads + 1] = 'type' end
+  if o.learn then grads[#grads + 1] = 'key' end
+  return h.op_case {
+    sizes = { { 1, 1, 1, 4 }, { 2, 3, 4, 6 }, { 3, 5, 17, 65 }, { 2, 20, 40, 16 } },
+    grad_sizes = { { 1, 1, 1, 4 }, { 2, 3, 4, 6 } },
+    make = function(B, N, S, C)
+      local a = { ids = h.ints(0, 8, B, N, S), word = h.rand(9, C), pos = h.rand(S + 1, C), g = h.rand(C),
+                  c = h.rand(C), key = h.rand(N, C), type = o.type and h.rand(C) or nil,
+                  posid = o.posid and h.ints(0, S, B, N, S) or nil, weight = o.weight and h.rand(B, N) or nil }
+      if a.weight then a.weight[1] = 0 end
+      return a
+    end,
+    run = function(t)
+      return dm.embed_mux(t.ids, t.word, t.pos, { g = t.g, c = t.c, key = t.key, type = t.type, posid = t.posid,
+        weight = t.weight, scale = SCALE, pad = o.pad, p = o.p, site = SITE, eps = EPS })
+    end,
+    plain = function(a) return definition(a, o) end,
+    grads = grads,
+  }
+end
+
+local cases = {
+  ['embed_mux'] = case { p = 0, pad = -1 },
+  ['embed_mux with dropout and learned keys'] = case { p = 0.2, pad = -1, learn = true },
+  ['embed_mux without pads, with weights'] = case { p = 0, pad = 2, weight = true },
+  ['embed_mux with type and positions given'] = case { p = 0.1, pad = -1, type = true, posid = true },
+}
+
+
+for name, c in pairs(cases) do
+  describe(name, function()
+    it('equals its plain definition', function() c:value() end)
+    it('has the gradient of its plain definition', function() c:gradient() end)
+  end)
+end
+
+describe('embed_mux', function()
+  it('equals embed, layernorm and mux one after the other', function()
+    dm.step(function()
+      local B, N, S, C = 2, 3, 5, 8
+      local ids, word, pos = h.tensor(h.ints(0, 8, B, N, S)), h.tensor(h.rand(9, C)), h.tensor(h.rand(S, C))
+      local g, c, key = h.tensor(h.rand(C)), h.tensor(h.rand(C)), h.tensor(h.rand(N, C))
+      local posid = {}
+      for r = 0, B * N * S - 1 do posid[r + 1] = r % S end
+      local e = dm.embed(ids, word, { pos = pos, posid = dm.tensor(posid, { B, N, S }, 'i32') })
+      local x = dm.layernorm(e, g, c):view { B, N, S, C }
+      h.close(dm.embed_mux(ids, word, pos, { g = g, c = c, key = key }):totable(), dm.mux(x, key):totable(), 1e-5)
+    end)
+  end)
+
+  it('gives the same bits for one and two threads', function()
+    h.same_bits(function()
+      h.reseed(5)
+      local ids, word = h.tensor(h.ints(0, 3, 6, 8, 40)), h.tensor(h.rand(4, 10))
+      local pos, g, c, key = h.tensor(h.rand(40, 10)), h.tensor(h.rand(10)), h.tensor(h.rand(10)), h.tensor(h.rand(8, 10))
+      word.needs, pos.needs, g.needs, key.needs = true, true, true, true
+      local y = dm.tape.recording(dm.embed_mux, ids, word, pos, { g = g, c = c, key = key, p = 0.1, site = 1 })
+      dm.tape.backward(y, h.tensor(h.rand(6, 40, 10)))
+      local out = y:totable()
+      for _, t in ipairs { word, pos, g, key } do plain.append(out, t.grad:totable()) end
+      return out
+    end)
+  end)
+
+  it('refuses what does not fit', function()
+    local function mixed(o)
+      return function()
+        dm.embed_mux(o.ids or dm.Tensor.zeros({ 1, 2, 3 }, 'i32'), dm.zeros(4, 6), o.pos or dm.zeros(3, 6),
+          { g = dm.zeros(6), c = dm.zeros(6), key = o.key or dm.zeros(2, 6), weight = o.weight, p = o.p })
+      end
+    end
+    h.refuses(mixed { ids = dm.Tensor.zeros({ 2, 3 }, 'i32') }, 'embed_mux: ')
+    h.refuses(mixed { ids = dm.Tensor.zeros({ 1, 2, 3 }, 'i32'):fill(4) }, 'embed_mux: ids%[0%] is 4, expected 0 .. 3')
+    h.refuses(mixed { key = dm.zeros(3, 6) }, 'embed_mux: key is %[3, 6%], expected %[2, 6%]')
+    h.refuses(mixed { pos = dm.zeros(2, 6) }, 'embed_mux: ids is %[1, 2, 3%], expected at most 2 positions')
+    h.refuses(mixed { weight = dm.zeros(2, 1) }, 'embed_mux: weight is %[2, 1%], expected %[1, 2%]')
+    h.refuses(mixed { p = 2 }, 'embed_mux: p is 2')
+  end)
+end)
