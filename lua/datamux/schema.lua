@@ -1,0 +1,142 @@
+-- schema.lua -- every key a recipe may have: type, default, limits, and one line of explanation.
+local M = {}
+
+local function leaf(name, kind, default, doc, o)
+  local e = { name = name, kind = kind, default = default, doc = doc }
+  for k, v in pairs(o or {}) do e[k] = v end
+  return e
+end
+
+local function group(name, doc, entries) return { name = name, doc = doc, entries = entries } end
+
+local positive, whole = { min = 1 }, { min = 0 }
+local schedule = { choice = { 'linear', 'cosine', 'constant' } }
+
+local function optimisation(entries)
+  for _, e in ipairs {
+    leaf('lr', 'number', 5e-4, 'peak learning rate', { min = 0 }),
+    leaf('rows', 'integer', 8, 'mixed rows per step; a step reads rows * mux.n texts', positive),
+    leaf('schedule', 'string', 'linear', 'shape of the learning rate after its rise', schedule),
+    leaf('warmup', 'number', 0.1, 'part of the steps over which the rate rises', { min = 0, max = 1 }),
+    leaf('decay', 'number', 0.01, 'decoupled weight decay', { min = 0 }),
+    leaf('clip', 'number', 1, 'largest norm of the gradients; 0: no clipping', { min = 0 }),
+    leaf('every', 'integer', nil, 'steps between evaluations; default: an epoch', { min = 1, optional = true }),
+    leaf('targets', 'integer', 1, 'retrieval: instances asked for at each position', positive),
+  } do entries[#entries + 1] = e end
+  return entries
+end
+
+M.root = group('recipe', 'a run', {
+  leaf('name', 'string', nil, 'name of the run; default: the name of the file', { optional = true }),
+  leaf('task', 'string', nil, 'what is learned', { choice = { 'sst2', 'synthetic' } }),
+  leaf('seed', 'integer', 42, 'of initial values, order, dropout', whole),
+  leaf('profile', 'string', 'auto', 'which part of `profiles`; auto: small on a CPU, else paper',
+    { choice = { 'auto', 'small', 'paper' } }),
+  leaf('device', 'string', 'auto', 'auto, cpu, cuda or cuda:N'),
+  group('model', 'the network', {
+    leaf('kind', 'string', 'tmux', 'multiplexed, or the plain Transformer', { choice = { 'tmux', 'plain' } }),
+    leaf('layers', 'integer', 4, 'encoder layers', positive),
+    leaf('width', 'integer', 256, 'channels', positive),
+    leaf('heads', 'integer', 4, 'attention heads; divides width', positive),
+    leaf('inner', 'integer', nil, 'width of the feed-forward part; default 4 * width', { min = 1, optional = true }),
+    leaf('dropout', 'number', 0.1, 'of embeddings, attention and residual branches', { min = 0, max = 0.99 }),
+    leaf('positions', 'integer', 514, 'rows of the position table', positive),
+    leaf('norm_eps', 'number', 1e-5, 'epsilon of the layer norms', { min = 1e-12 }),
+    leaf('init', 'number', 0.02, 'standard deviation of initial weights', { min = 0 }),
+    leaf('embed_twice', 'boolean', false, 'positions, norm and dropout once more on the mixture, as published'),
+    group('vocab', 'the tokenizer', {
+      leaf('kind', 'string', 'words', 'how text is cut',
+        { choice = { 'words', 'sentencepiece', 'bpe', 'wordpiece' } }),
+      leaf('size', 'integer', 8000, 'entries, where the vocabulary is learned from the text', positive),
+      leaf('name', 'string', 'roberta-base', 'folder of the vocabulary files, for bpe and wordpiece'),
+      leaf('lower', 'boolean', true, 'wordpiece: lower-case and strip accents'),
+    }),
+  }),
+  group('mux', 'how instances are mixed', {
+    leaf('n', 'integer', 20, 'instances per row', positive),
+    leaf('kind', 'string', 'hadamard', 'how an instance is bound', { choice = { 'hadamard' } }),
+    leaf('norm', 'number', 'sqrt', 'Euclidean norm of each key, or sqrt: the square root of the width',
+      { min = 0, also = 'sqrt' }),
+    leaf('reduce', 'string', 'sqrt', 'sum divided by: sqrt(n), n (mean), 1 (sum)',
+      { choice = { 'sqrt', 'mean', 'sum' } }),
+    leaf('learn', 'boolean', false, 'train the keys'),
+    leaf('pads', 'string', 'skip', 'skip: padding is left out of the mixture; mix: it is a token like others',
+      { choice = { 'skip', 'mix' } }),
+  }),
+  group('demux', 'how answers are separated', {
+    leaf('kind', 'string', 'unbind', 'index prefix (published), learned keys, or unbinding',
+      { choice = { 'index', 'rsa', 'unbind' } }),
+    leaf('key', 'string', 'mux', 'unbind: the multiplexer\'s keys, or own learned ones', { choice = { 'mux', 'own' } }),
+    leaf('rank', 'integer', 0, 'inner width; 0: full width', whole),
+    leaf('read', 'string', 'pool', 'sentence read-out: the added CLS; each position demultiplexed, then averaged; '
+      .. 'averaged, then demultiplexed', { choice = { 'cls', 'pool', 'mean' } }),
+    leaf('retrieval', 'string', 'shared', 'whether retrieval uses the task\'s demultiplexer',
+      { choice = { 'shared', 'separate' } }),
+    leaf('tied', 'boolean', true, 'retrieval projects with the embedding table'),
+    leaf('mask', 'string', 'or', 'attention to positions where some instance has a token, or to all',
+      { choice = { 'or', 'none' } }),
+  }),
+  group('data', 'how texts become batches', {
+    leaf('length', 'integer', 64, 'longest text, in tokens', positive),
+    leaf('bucket', 'boolean', true, 'rows hold texts of like length'),
+    leaf('fixed', 'boolean', false, 'always pad to length, as published'),
+    leaf('multiple', 'integer', 1, 'padded lengths are multiples of this', positive),
+    group('warmup', 'text of the retrieval warm-up', {
+      leaf('source', 'list', 'task', 'task: the task\'s own texts; or files of plain text'),
+      leaf('chunk', 'boolean', true, 'files: cut into chunks of exactly data.length tokens; else one text a line'),
+      leaf('held_out', 'number', 0.01, 'files: part of the texts that only measures', { min = 0.0001, max = 0.5 }),
+    }),
+  }),
+  group('warmup', 'stage 1: retrieval of tokens', optimisation {
+    leaf('steps', 'integer', 0, 'updates; 0: no warm-up', whole),
+    leaf('grow', 'number', 0, 'part of the steps over which mixed instances grow from n/8 to n', { min = 0, max = 1 }),
+    leaf('stop', 'number', nil, 'end the stage at this held-out retrieval accuracy',
+      { min = 0, max = 1, optional = true }),
+  }),
+  group('train', 'stage 2: the task', optimisation {
+    leaf('epochs', 'number', 10, 'passes over the training set', { min = 0 }),
+    leaf('steps', 'integer', nil, 'updates, instead of epochs', { min = 0, optional = true }),
+    leaf('alpha', 'number', 0.1, 'weight of the retrieval loss; the task has the rest', { min = 0, max = 1 }),
+    leaf('accumulate', 'integer', 1, 'batches per update', positive),
+    leaf('beta1', 'number', 0.9, 'AdamW', { min = 0, max = 0.99999 }),
+    leaf('beta2', 'number', 0.999, 'AdamW', { min = 0, max = 0.99999 }),
+    leaf('eps', 'number', 1e-8, 'AdamW', { min = 1e-16 }),
+    leaf('patience', 'integer', nil, 'stop after so many evaluations without a better one',
+      { min = 1, optional = true }),
+  }),
+  group('eval', 'scoring', {
+    leaf('groupings', 'integer', 5, 'random groupings that the final accuracy is averaged over', positive),
+    leaf('metric', 'string', 'accuracy', 'what `best` means', { choice = { 'accuracy' } }),
+  }),
+  group('log', 'progress', {
+    leaf('every', 'number', 30, 'seconds between plain lines', { min = 0.1 }),
+  }),
+  group('save', 'checkpoints', {
+    leaf('every', 'number', 600, 'seconds between checkpoints', { min = 1 }),
+    leaf('keep', 'integer', 2, 'older checkpoints kept besides best and last', whole),
+  }),
+})
+
+--- Calls fn(path, leaf) for every leaf, in order.
+function M.each(fn, entry, path)
+  for _, e in ipairs((entry or M.root).entries) do
+    local p = path and path .. '.' .. e.name or e.name
+    if e.entries then M.each(fn, e, p) else fn(p, e) end
+  end
+end
+
+--- The entry of one group with this name, or nil.
+function M.find(entry, name)
+  for _, e in ipairs(entry.entries) do
+    if e.name == name then return e end
+  end
+end
+
+--- Names inside a group.
+function M.names(entry)
+  local list = {}
+  for i, e in ipairs(entry.entries) do list[i] = e.name end
+  return list
+end
+
+return M

@@ -1,0 +1,20 @@
+-- text/init.lua -- tokenizers behind one interface: text.train and text.load.
+-- A tokenizer has: vocab_size, pad, unk, bos, eos, :encode(text, max), :encode_lines(texts, { max }), :decode(ids),
+-- :files() (what to store beside a model).
+local M = {}
+
+--- A tokenizer made from texts. o: { kind = 'words' | 'sentencepiece', lines = list, vocab_size }.
+function M.train(o)
+  return require('datamux.text.' .. o.kind).train(o.lines, o.vocab_size)
+end
+
+--- A tokenizer from files. o: { kind = 'words', vocab } | { kind = 'bpe', vocab, merges } |
+--- { kind = 'wordpiece', vocab, lower = true } | { kind = 'sentencepiece', model }.
+function M.load(o)
+  local room = require('datamux.text.' .. o.kind)
+  if o.kind == 'bpe' then return room.load(o.vocab, o.merges) end
+  if o.kind == 'wordpiece' then return room.load(o.vocab, o.lower) end
+  return room.load(o.kind == 'sentencepiece' and o.model or o.vocab)
+end
+
+return M

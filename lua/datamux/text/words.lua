@@ -1,0 +1,94 @@
+-- words.lua -- the smallest tokenizer: the commonest whitespace-separated words of a corpus.
+-- For text that is tokenised already (SST-2, the built-in sentences). Ids: pad 0, unk 1, <s> 2, </s> 3, then words.
+local ffi = require 'ffi'
+local errors = require 'datamux.errors'
+local reader = require 'datamux.data.reader'
+
+local M = {}
+
+local Words = {}
+Words.__index = Words
+
+local FIRST = 4
+
+local function new(list)
+  local self = setmetatable({ kind = 'words', words = list, id = {}, pad = 0, unk = 1, bos = 2, eos = 3,
+                              vocab_size = #list + FIRST }, Words)
+  for k, w in ipairs(list) do
+    if self.id[w] then errors.raise(3, ("vocabulary: '%s' is there twice (line %d)"):format(w, k)) end
+    self.id[w] = k + FIRST - 1
+  end
+  return self
+end
+
+--- The `size` commonest words of `lines` (a list); of equals, the one that came first.
+function M.train(lines, size)
+  local count, list = {}, {}
+  for _, line in ipairs(lines) do
+    for w in line:gmatch '%S+' do
+      if not count[w] then
+        list[#list + 1] = w
+        count[w] = 0
+      end
+      count[w] = count[w] + 1
+    end
+  end
+  local first = {}
+  for i, w in ipairs(list) do first[w] = i end
+  table.sort(list, function(a, b)
+    if count[a] ~= count[b] then return count[a] > count[b] end
+    return first[a] < first[b]
+  end)
+  for i = #list, math.max(size, 0) + 1, -1 do list[i] = nil end
+  return new(list)
+end
+
+--- A vocabulary file: one word a line.
+function M.load(path)
+  local list = {}
+  for line, number in reader.lines(path) do
+    if line == '' or line:find '%s' then errors.raise(3, ("%s:%d: '%s', expected one word"):format(path, number, line)) end
+    list[#list + 1] = line
+  end
+  return new(list)
+end
+
+--- Ids of a text with <s> in front, at most `max`; and whether some were cut off.
+function Words:encode(text, max)
+  local ids, cut = { self.bos }, false
+  for w in text:gmatch '%S+' do
+    if max and #ids >= max then
+      cut = true
+      break
+    end
+    ids[#ids + 1] = self.id[w] or self.unk
+  end
+  return ids, cut
+end
+
+--- All texts at once: { ids = int32[], offset = int32[n + 1], n, truncated }. o: { max }.
+function Words:encode_lines(texts, o)
+  local all, offset, truncated = {}, ffi.new('int32_t[?]', #texts + 1), 0
+  for k, text in ipairs(texts) do
+    local ids, cut = self:encode(text, o and o.max)
+    for i = 1, #ids do all[#all + 1] = ids[i] end
+    offset[k] = #all
+    if cut then truncated = truncated + 1 end
+  end
+  local ids = ffi.new('int32_t[?]', math.max(#all, 1))
+  for i = 1, #all do ids[i - 1] = all[i] end
+  return { ids = ids, offset = offset, n = #texts, truncated = truncated }
+end
+
+--- The words of a list of ids; specials in angle brackets.
+function Words:decode(ids)
+  local special = { [0] = '<pad>', '<unk>', '<s>', '</s>' }
+  local out = {}
+  for i, id in ipairs(ids) do out[i] = special[id] or self.words[id - FIRST + 1] or '<?>' end
+  return table.concat(out, ' ')
+end
+
+--- The vocabulary file's text, for saving beside a model: file name -> bytes.
+function Words:files() return { ['vocab.txt'] = table.concat(self.words, '\n') .. '\n' } end
+
+return M
