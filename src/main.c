@@ -25,6 +25,7 @@
 
 static volatile sig_atomic_t interrupts;
 static volatile sig_atomic_t interactive;
+static volatile sig_atomic_t waiting;           /* at a prompt: a signal is about the line, not about a job */
 static lua_State *state;
 
 int32_t dm_interrupted(void) { return interrupts; }
@@ -40,6 +41,7 @@ static void stop_hook(lua_State *L, lua_Debug *ar) {
 }
 
 static void on_sigint(int number) {
+  if (waiting) return;
   interrupts++;
   if (interrupts >= 3) _exit(128 + number);
   if (interactive) lua_sethook(state, stop_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
@@ -51,6 +53,13 @@ static void on_sigint(int number) {
 static int host_interactive(lua_State *L) {
   interactive = lua_toboolean(L, 1);
   if (!interactive) lua_sethook(L, NULL, 0, 0);
+  return 0;
+}
+
+/* host.waiting(on): whether a prompt is waiting for a line; signals are then not counted. */
+static int host_waiting(lua_State *L) {
+  waiting = lua_toboolean(L, 1);
+  interrupts = 0;
   return 0;
 }
 
@@ -99,8 +108,9 @@ static int host_sources(lua_State *L) {
 
 static int open_host(lua_State *L) {
   static const luaL_Reg functions[] = {
-    { "interactive", host_interactive }, { "isatty", host_isatty }, { "columns", host_columns },
-    { "exe", host_exe },                 { "source", host_source }, { "sources", host_sources },
+    { "interactive", host_interactive }, { "waiting", host_waiting }, { "isatty", host_isatty },
+    { "columns", host_columns },         { "exe", host_exe },         { "source", host_source },
+    { "sources", host_sources },
     { NULL, NULL },
   };
   lua_newtable(L);

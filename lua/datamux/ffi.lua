@@ -37,9 +37,7 @@ local function caller()
   for level = 3, 60 do
     local info = debug.getinfo(level, 'Sl')
     if not info then return '' end
-    local inside = info.source:find('datamux/ops/', 1, true) or info.source:find('datamux/nn/', 1, true)
-      or info.source:find('datamux/ffi.lua', 1, true) or info.source:find('datamux/tensor.lua', 1, true)
-      or info.source:find('datamux/models/', 1, true) or info.source:find('datamux/tape.lua', 1, true)
+    local inside = info.source:find 'datamux/[%w_/]+%.lua$'
     if info.what ~= 'C' and not inside and info.currentline > 0 then
       return ('%s:%d: '):format(info.short_src, info.currentline)
     end

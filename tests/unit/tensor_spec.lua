@@ -1,0 +1,66 @@
+-- tensor_spec.lua -- class Tensor: making, viewing, copying, printing, refusals.
+local dm = require 'datamux'
+local core = require 'datamux.ffi'
+local h = require 'tests.helper'
+
+describe('a tensor', function()
+  it('is made from flat and nested lists', function()
+    assert.are.same({ 2, 3 }, dm.tensor({ { 1, 2, 3 }, { 4, 5, 6 } }):shape())
+    assert.are.same({ 1, 2, 3, 4 }, dm.tensor({ 1, 2, 3, 4 }, { 2, 2 }):totable())
+    assert.are.equal('i32', dm.tensor({ 1, 2 }, nil, 'i32'):dtype())
+  end)
+
+  it('knows its sizes', function()
+    local t = dm.zeros(2, 3, 4)
+    assert.are.same({ 6, 4, 24, 4, 2 }, { t:rows(), t:cols(), t:numel(), t:size(-1), t:size(1) })
+  end)
+
+  it('shares its data with a view', function()
+    local t = dm.zeros(2, 3)
+    t:view({ 3 }, 3):fill(5)
+    assert.are.same({ 0, 0, 0, 5, 5, 5 }, t:totable())
+    h.refuses(function() t:view({ 4 }, 3) end, 'view: %[4%] from element 3 does not fit in %[2, 3%]')
+  end)
+
+  it('prints its shape, figures and corner', function()
+    local text = tostring(dm.tensor { { 1, 2 }, { 3, 6 } })
+    assert.is_truthy(text:find('f32[2, 2] cpu  min 1  mean 3  max 6', 1, true))
+    assert.is_truthy(text:find '3.0000%s+6.0000')
+    assert.is_truthy(tostring(dm.tensor { 0 / 0, 1 }):find 'not finite 1')
+    assert.is_truthy(tostring(dm.zeros(0, 3)):find 'empty')
+    assert.is_truthy(tostring(dm.Tensor.new({ 3 }, 'bf16'):fill(2)):find '^bf16%[3%]')
+  end)
+
+  it('refuses what it cannot be', function()
+    h.refuses(function() dm.tensor({ 1, 2, 3 }, { 2 }) end, 'tensor: 3 values, expected 2')
+    h.refuses(function() dm.tensor { { 1, 2 }, { 3 } } end, 'tensor: row 2 has 1 values, expected 2')
+    h.refuses(function() dm.Tensor.new { 2, -1 } end, 'shape%[2%] is %-1')
+    h.refuses(function() dm.Tensor.new({ 2 }, 'f16') end, "dtype is 'f16', expected f32, bf16 or i32")
+    h.refuses(function() dm.Tensor.new {} end, 'shape has 0 dimensions')
+    h.refuses(function() dm.zeros(2):item() end, 'item: tensor has 2 elements, expected 1')
+  end)
+
+  it('names the file and line of the caller', function()
+    local _, message = pcall(function() dm.linear(dm.zeros(2, 3), dm.zeros(4, 5)) end)
+    assert.is_truthy(tostring(message):find 'tensor_spec.lua:%d+: linear: x is')
+  end)
+end)
+
+describe('random fills', function()
+  it('are the same for a seed and site and differ otherwise', function()
+    local a, b = dm.zeros(9):normal(0, 1, 5, 1):totable(), dm.zeros(9):normal(0, 1, 5, 1):totable()
+    assert.are.same(a, b)
+    assert.are_not.same(a, dm.zeros(9):normal(0, 1, 5, 2):totable())
+    assert.are_not.same(a, dm.zeros(9):normal(0, 1, 6, 1):totable())
+  end)
+
+  it('have the moments they promise', function()
+    local s = require('ffi').new 'double[5]'
+    core.check(core.C.dm_tensor_stats(s, dm.zeros(100000):normal(2, 3, 1, 1).c))
+    assert.is_near(2, s[2], 0.03)
+    assert.is_near(3, s[3], 0.03)
+    core.check(core.C.dm_tensor_stats(s, dm.zeros(100000):uniform(-1, 3, 1, 1).c))
+    assert.is_near(1, s[2], 0.02)
+    assert.is_true(s[0] >= -1 and s[1] < 3)
+  end)
+end)
