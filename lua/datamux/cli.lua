@@ -73,7 +73,7 @@ local function load_recipe(path, rest)
   if type(recipe) ~= 'table' then
     errors.raise(2, ('%s returned %s, expected dm.recipe { ... }'):format(path, type(recipe)))
   end
-  return room.new(recipe)
+  return room.new(recipe, path)
 end
 
 local function banner(config, session, run)

@@ -231,12 +231,11 @@ function M.resolve(t, o)
   return config, list
 end
 
---- Makes a recipe of its table; keys are checked at once.
-function M.new(t)
-  local self = setmetatable({ table = t }, Recipe)
-  local info
-  for level = 2, 12 do
-    info = debug.getinfo(level, 'S')
+--- Makes a recipe of its table; keys are checked at once. file: for messages (default: the chunk that calls).
+function M.new(t, file)
+  local self = setmetatable({ table = t, file = file }, Recipe)
+  for level = 2, file and 1 or 12 do
+    local info = debug.getinfo(level, 'S')
     if not info then break end
     if info.what == 'main' and info.source:sub(1, 1) == '@' and not info.source:find('datamux/', 1, true) then
       self.file = info.source:sub(2)

@@ -124,23 +124,25 @@ function Session:evaluate(stage, step)
   return e
 end
 
+-- Parameters and frozen tensors by path.
+local function named(model)
+  local out = {}
+  for _, e in ipairs(model.block.list) do out[e.name] = e.tensor end
+  for _, e in ipairs(model.block.buffers) do out[e.name] = e.tensor end
+  return out
+end
+
 --- Saves model, optimiser and position as a checkpoint; reason 'last' or 'best'. Nothing without a run directory.
 function Session:save(reason)
   if not self.run_dir then return end
-  local model, state = {}, {}
-  for _, e in ipairs(self.model.block.list) do model[e.name] = e.tensor end
-  for _, e in ipairs(self.model.block.buffers) do model[e.name] = e.tensor end
-  for name, t in pairs(self.optimiser:state()) do state[name] = t end
   checkpoint.save(self.run_dir, self.at.global, {
-    model = model, optimiser = state, state = self.at, reason = reason, keep = self.config.save.keep })
+    model = named(self.model), optimiser = self.optimiser:state(), state = self.at, reason = reason,
+    keep = self.config.save.keep })
 end
 
 --- Continues from what checkpoint.load returned.
 function Session:restore(saved)
-  local want = {}
-  for _, e in ipairs(self.model.block.list) do want[e.name] = e.tensor end
-  for _, e in ipairs(self.model.block.buffers) do want[e.name] = e.tensor end
-  checkpoint.copy(saved.model, want, 'model')
+  checkpoint.copy(saved.model, named(self.model), 'model')
   checkpoint.copy(saved.optimiser, self.optimiser:state(), 'optimiser')
   self.at = saved.state
   self.at.history = self.at.history or {}
@@ -200,11 +202,7 @@ end
 function Session:results()
   local o = self:evaluation_options()
   local best = self.run_dir and self.at.best and checkpoint.load_best(self.run_dir)
-  if best then
-    local want = {}
-    for _, e in ipairs(self.model.block.list) do want[e.name] = e.tensor end
-    checkpoint.copy(best.model, want, 'model')
-  end
+  if best then checkpoint.copy(best.model, named(self.model), 'model') end
   local t = C.dm_clock()
   local r = {}
   if self.at.best then

@@ -1,0 +1,254 @@
+-- cli_spec.lua -- the command as a process: streams, exit codes, messages, overrides, runs, the prompt over a pipe.
+local host = require 'datamux.host'
+local sys = require 'datamux.sys'
+local cjson = require 'cjson'
+
+local exe = host.exe()
+local counter = 0
+
+local function scratch()
+  counter = counter + 1
+  local dir = ('%s/datamux-spec-%d-%d'):format(os.getenv 'TMPDIR' or '/tmp', sys.pid(), counter)
+  sys.mkdir(dir)
+  return dir
+end
+
+-- Runs a command line with the interpreter under test; returns exit code, stdout, stderr.
+local function run(args, o)
+  o = o or {}
+  local dir = scratch()
+  local input = ''
+  if o.input then
+    sys.write(dir .. '/in', o.input)
+    input = ' < ' .. dir .. '/in'
+  else
+    input = ' < /dev/null'
+  end
+  local line = ('%s %s %s > %s/out 2> %s/err%s; echo $? > %s/code'):format(o.env or '', exe, args, dir, dir, input, dir)
+  os.execute(line)
+  local code, out, err = tonumber(sys.read(dir .. '/code')), sys.read(dir .. '/out'), sys.read(dir .. '/err')
+  sys.remove(dir)
+  return code, out, err
+end
+
+local function contains(text, part)
+  assert.is_truthy(text:find(part, 1, true), ('expected "%s" in: %s'):format(part, text))
+end
+
+local function refused(code, part, args, o)
+  local got, out, err = run(args, o)
+  contains(err, part)
+  assert.are.equal(code, got, err)
+  assert.are.equal('', out)
+  assert.is_nil(err:find('stack traceback', 1, true))
+end
+
+describe('datamux', function()
+  it('prints help and version on stdout', function()
+    local code, out, err = run '--help'
+    assert.are.same({ 0, '' }, { code, err })
+    contains(out, 'RECIPE.lua')
+    code, out = run '--version'
+    assert.are.equal(0, code)
+    contains(out, 'datamux 0.1.0')
+    code, out = run '--devices'
+    assert.are.equal(0, code)
+    contains(out, 'cpu: linked in')
+  end)
+
+  it('runs code and scripts, with their arguments', function()
+    local code, out = run '-e "print(6 * 7)"'
+    assert.are.same({ 0, '42\n' }, { code, out })
+    local dir = scratch()
+    sys.write(dir .. '/s.lua', 'print(arg[1], ...)')
+    code, out = run(dir .. '/s.lua a b')
+    assert.are.same({ 0, 'a\ta\tb\n' }, { code, out })
+    code, out = run('', { input = 'print "piped"' })
+    assert.are.same({ 0, 'piped\n' }, { code, out })
+    sys.remove(dir)
+  end)
+
+  it('fails with 1 when code fails', function()
+    local code, _, err = run '-e "error(\'mine\')"'
+    assert.are.equal(1, code)
+    contains(err, 'mine')
+  end)
+
+  it('refuses unknown keys with the nearest known one', function()
+    refused(2, "Did you mean 'train.lr'?", 'recipes/quickstart.lua trian.lr=1')
+    refused(2, "key 'lr' could be warmup.lr, train.lr", 'recipes/quickstart.lua lr=1')
+    refused(2, "unknown key 'zzz'", 'recipes/quickstart.lua zzz=1')
+  end)
+
+  it('refuses values of the wrong type or range', function()
+    refused(2, "'train.epochs' is 'ten', expected a number", 'recipes/quickstart.lua epochs=ten')
+    refused(2, "'mux.n' is 2.5, expected a whole number", 'recipes/quickstart.lua mux.n=2.5')
+    refused(2, "'mux.n' is 0", 'recipes/quickstart.lua mux.n=0')
+    refused(2, "'model.heads' is '2e-5,5e-5'", 'recipes/quickstart.lua heads=2e-5,5e-5')
+    refused(2, 'model.heads is 3, expected a divisor', 'recipes/quickstart.lua heads=3')
+    refused(2, 'expected one of cls, pool, mean', 'recipes/quickstart.lua read=all')
+    refused(2, 'expected at least one batch of 25000', 'recipes/quickstart.lua train.rows=5000')
+  end)
+
+  it('refuses a recipe that is not there, not Lua, or not a recipe', function()
+    refused(2, "Did you mean 'recipes/quickstart.lua'?", 'recipes/quikstart.lua')
+    refused(2, "unknown command 'rnu'. Did you mean 'run'?", 'rnu')
+    local dir = scratch()
+    sys.write(dir .. '/bad.lua', 'return {')
+    refused(2, 'bad.lua:1: unexpected symbol', dir .. '/bad.lua')
+    sys.write(dir .. '/number.lua', 'return 3')
+    refused(2, 'returned number', dir .. '/number.lua')
+    sys.write(dir .. '/typo.lua', 'return {\n  task = "synthetic",\n  train = { epocs = 3 },\n}')
+    refused(2, 'typo.lua:3', dir .. '/typo.lua')
+    sys.remove(dir)
+  end)
+
+  it('refuses missing data with where it looked, and exit code 3', function()
+    refused(3, 'looked in: /nowhere/SST-2/train.tsv', 'recipes/sst2_n20.lua',
+      { env = 'DATAMUX_DATA=/nowhere DATAMUX_CACHE=/nowhere DATAMUX_OFFLINE=1' })
+  end)
+
+  it('refuses a device that is not there', function()
+    refused(4, 'cuda cannot be used', 'recipes/quickstart.lua -d cuda', { env = 'DATAMUX_BACKENDS=/nowhere' })
+  end)
+
+  it('prints every value with its origin on a dry run', function()
+    local code, out = run 'recipes/quickstart.lua -n mux.n=3 --seed 7'
+    assert.are.equal(0, code)
+    assert.is_truthy(out:find 'mux%.n%s+3%s+command line')
+    assert.is_truthy(out:find 'seed%s+7%s+command line')
+    assert.is_truthy(out:find 'model%.width%s+128%s+recipe')
+    assert.is_truthy(out:find 'model%.inner%s+512%s+derived')
+    assert.is_truthy(out:find 'train%.decay%s+0%.01%s+default')
+  end)
+end)
+
+describe('a run', function()
+  local small = 'recipes/quickstart.lua warmup.steps=12 warmup.every=6 train.steps=12 train.every=6 eval.groupings=2 '
+
+  it('reports on stdout, progresses on stderr, and leaves a complete folder', function()
+    local dir = scratch()
+    local code, out, err = run(small .. '-o ' .. dir)
+    assert.are.equal(0, code, err)
+    contains(out, 'scored 800/800')
+    contains(err, 'step 1/12')
+    assert.is_nil(err:find '[\r\27]')
+    local run_dir = dir .. '/quickstart/latest'
+    for _, f in ipairs { '.datamux-run', 'recipe.lua', 'config.json', 'env.json', 'metrics.jsonl', 'log.txt', 'report.txt',
+                         'report.json', 'checkpoints/last/model.safetensors', 'checkpoints/best/state.json' } do
+      assert.are.equal('file', sys.kind(run_dir .. '/' .. f), f)
+    end
+    assert.are.equal('finished', cjson.decode(sys.read(run_dir .. '/status.json')).state)
+    local kinds = {}
+    for line in sys.read(run_dir .. '/metrics.jsonl'):gmatch '[^\n]+' do kinds[cjson.decode(line).kind] = true end
+    assert.is_true(kinds.train and kinds.eval and kinds.event)
+    sys.remove(dir)
+  end)
+
+  it('continues after kill -9 to the same bits', function()
+    local dir = scratch()
+    local whole = small:gsub('=12', '=60'):gsub('=6 ', '=20 ') .. '-q save.every=1 -o '
+    assert.are.equal(0, (run(whole .. dir .. '/a')))
+    os.execute(('%s %s %s/b > /dev/null 2>&1 & pid=$!; for i in $(seq 200); do sleep 0.05; '
+      .. 'ls %s/b/quickstart/latest/checkpoints/last/state.json > /dev/null 2>&1 && break; done; kill -9 $pid; wait $pid 2> /dev/null')
+      :format(exe, whole, dir, dir))
+    local code, _, err = run(whole .. dir .. '/b --resume')
+    assert.are.equal(0, code, err)
+    local function last(k)
+      return sys.sha256_file(('%s/%s/quickstart/latest/checkpoints/last/model.safetensors'):format(dir, k))
+    end
+    assert.is_truthy(last 'a')
+    assert.are.equal(last 'a', last 'b')
+    sys.remove(dir)
+  end)
+
+  it('passes over a broken checkpoint, and refuses when none is left', function()
+    local dir = scratch()
+    assert.are.equal(0, (run(small .. '-q -o ' .. dir)))
+    local run_dir = dir .. '/quickstart/latest'
+    sys.write(run_dir .. '/status.json', '{"state":"stopped"}')
+    local names = sys.list(run_dir .. '/checkpoints')
+    local broken = names[#names]
+    sys.write(('%s/checkpoints/%s/model.safetensors'):format(run_dir, broken), 'x')
+    local code, _, err = run(small .. '-o ' .. dir .. ' --resume')
+    assert.are.equal(0, code, err)
+    contains(err, 'is broken')
+    for _, name in ipairs(sys.list(run_dir .. '/checkpoints')) do
+      if name:find '^step' then sys.write(('%s/checkpoints/%s/model.safetensors'):format(run_dir, name), 'x') end
+    end
+    sys.write(run_dir .. '/status.json', '{"state":"stopped"}')
+    refused(7, 'no usable checkpoint', small .. '-q -o ' .. dir .. ' --resume')
+    sys.remove(dir)
+  end)
+
+  it('stops at the next step on Ctrl-C, saves, and says how to continue', function()
+    local dir = scratch()
+    local line = small:gsub('train.steps=12', 'train.steps=100000') .. '-o ' .. dir
+    os.execute(('%s %s > %s/out 2> %s/err & pid=$!; for i in $(seq 200); do sleep 0.05; grep -q "train: " %s/err && break; done; '
+      .. 'kill -INT $pid; wait $pid; echo $? > %s/code'):format(exe, line, dir, dir, dir, dir))
+    assert.are.equal(75, tonumber(sys.read(dir .. '/code')))
+    contains(sys.read(dir .. '/err'), '--resume')
+    assert.are.equal('stopped', cjson.decode(sys.read(dir .. '/quickstart/latest/status.json')).state)
+    assert.are.equal('file', sys.kind(dir .. '/quickstart/latest/checkpoints/last/model.safetensors'))
+    sys.remove(dir)
+  end)
+
+  it('refuses to continue with other values', function()
+    local dir = scratch()
+    assert.are.equal(0, (run(small .. '-q -o ' .. dir)))
+    sys.write(dir .. '/quickstart/latest/status.json', '{"state":"stopped"}')
+    refused(2, "'mux.n' is 4", small .. 'mux.n=4 -q -o ' .. dir .. ' --resume')
+    refused(2, 'no unfinished run', small .. '-q -o ' .. dir .. '/other --resume')
+    sys.remove(dir)
+  end)
+end)
+
+describe('the prompt over a pipe', function()
+  local function prompt(input) return select(2, run('-i', { input = input })) end
+
+  it('prints expressions, continues incomplete statements, keeps locals', function()
+    local out = prompt 'local x = 20\nx + 1\n= x * 2\nfor i = 1, 2 do\nprint("i" .. i)\nend\nx = x + 1;\n_ \n'
+    for _, part in ipairs { '21', '40', 'i1\ni2' } do contains(out, part) end
+  end)
+
+  it('survives errors and names the argument', function()
+    local out = prompt 'x = dm.randn(2, 3)\ndm.linear(x, dm.randn(4, 5))\nnil + 1\nsyntax error here\nprint("alive")\n'
+    contains(out, 'linear: x is [2, 3], w is [4, 5]: inner sizes differ')
+    contains(out, 'alive')
+    assert.is_nil(out:find('traceback', 1, true))
+  end)
+
+  it('shows tensors, memory and help', function()
+    local out = prompt 'dm.zeros(2, 2)\n:mem\n:help linear\n:hlep\n?layernorm\n'
+    contains(out, 'f32[2, 2] cpu')
+    contains(out, 'live')
+    contains(out, 'act(x w^T + b)')
+    contains(out, "Did you mean 'help'?")
+    contains(out, 'LN(x + drop(r))')
+  end)
+
+  it('loads a recipe to step and poke at', function()
+    local _, out, err = run('-i recipes/quickstart.lua', { input = 's = recipe:session{ "warmup.steps=5" }\n'
+      .. 's:step(s.stages[1], 1).loss < 10\ns.model.embeddings.word:shape()\n' })
+    contains(out, 'true')
+    contains(out, '{ 156, 128 }')
+    assert.are.equal('', err)
+  end)
+
+  it('stops an endless loop on Ctrl-C', function()
+    local dir = scratch()
+    sys.write(dir .. '/in', 'while true do end\nprint("alive")\n')
+    os.execute(('%s -i < %s/in > %s/out 2>&1 & pid=$!; sleep 0.5; kill -INT $pid; wait $pid'):format(exe, dir, dir))
+    contains(sys.read(dir .. '/out'), 'interrupted')
+    contains(sys.read(dir .. '/out'), 'alive')
+    sys.remove(dir)
+  end)
+
+  it('completes names, fields and methods, also through metatables', function()
+    local repl = require 'datamux.repl'
+    local env = { dm = require 'datamux', t = require('datamux').zeros(2) }
+    assert.is_truthy(table.concat(repl.completions(env, 'dm.lin'), ' '):find 'dm.linear')
+    assert.is_truthy(table.concat(repl.completions(env, 't:fi'), ' '):find 't:fill')
+    assert.are.same({}, repl.completions(env, 'nothing.x'))
+  end)
+end)
