@@ -68,7 +68,9 @@ describe('the house', function()
     for _, path in ipairs(files('src', '%.[ch]$')) do
       for number, line in ipairs(lines(path)) do
         local where = ('%s:%d'):format(path, number)
-        if not path:find 'main%.c$' then assert.is_nil(line:match '#include <lua', where .. ' includes a Lua header') end
+        if not path:find 'main%.c$' then
+          assert.is_nil(line:match '#include <lua', where .. ' includes a Lua header')
+        end
         assert.is_nil(line:match '#include ".*kernels/', where .. ' includes from kernels')
       end
     end

@@ -17,12 +17,10 @@ end
 local function run(args, o)
   o = o or {}
   local dir = scratch()
-  local input = ''
+  local input = ' < /dev/null'
   if o.input then
     sys.write(dir .. '/in', o.input)
     input = ' < ' .. dir .. '/in'
-  else
-    input = ' < /dev/null'
   end
   local line = ('%s %s %s > %s/out 2> %s/err%s; echo $? > %s/code'):format(o.env or '', exe, args, dir, dir, input, dir)
   os.execute(line)
@@ -134,8 +132,9 @@ describe('a run', function()
     contains(err, 'step 1/12')
     assert.is_nil(err:find '[\r\27]')
     local run_dir = dir .. '/quickstart/latest'
-    for _, f in ipairs { '.datamux-run', 'recipe.lua', 'config.json', 'env.json', 'metrics.jsonl', 'log.txt', 'report.txt',
-                         'report.json', 'checkpoints/last/model.safetensors', 'checkpoints/best/state.json' } do
+    for _, f in ipairs { '.datamux-run', 'recipe.lua', 'config.json', 'env.json', 'metrics.jsonl', 'log.txt',
+                         'report.txt', 'report.json', 'checkpoints/last/model.safetensors',
+                         'checkpoints/best/state.json' } do
       assert.are.equal('file', sys.kind(run_dir .. '/' .. f), f)
     end
     assert.are.equal('finished', cjson.decode(sys.read(run_dir .. '/status.json')).state)
@@ -150,7 +149,8 @@ describe('a run', function()
     local whole = small:gsub('=12', '=60'):gsub('=6 ', '=20 ') .. '-q save.every=1 -o '
     assert.are.equal(0, (run(whole .. dir .. '/a')))
     os.execute(('%s %s %s/b > /dev/null 2>&1 & pid=$!; for i in $(seq 200); do sleep 0.05; '
-      .. 'ls %s/b/quickstart/latest/checkpoints/last/state.json > /dev/null 2>&1 && break; done; kill -9 $pid; wait $pid 2> /dev/null')
+      .. 'ls %s/b/quickstart/latest/checkpoints/last/state.json > /dev/null 2>&1 && break; done; '
+      .. 'kill -9 $pid; wait $pid 2> /dev/null')
       :format(exe, whole, dir, dir))
     local code, _, err = run(whole .. dir .. '/b --resume')
     assert.are.equal(0, code, err)
@@ -184,7 +184,8 @@ describe('a run', function()
   it('stops at the next step on Ctrl-C, saves, and says how to continue', function()
     local dir = scratch()
     local line = small:gsub('train.steps=12', 'train.steps=100000') .. '-o ' .. dir
-    os.execute(('%s %s > %s/out 2> %s/err & pid=$!; for i in $(seq 200); do sleep 0.05; grep -q "train: " %s/err && break; done; '
+    os.execute(('%s %s > %s/out 2> %s/err & pid=$!; '
+      .. 'for i in $(seq 200); do sleep 0.05; grep -q "train: " %s/err && break; done; '
       .. 'kill -INT $pid; wait $pid; echo $? > %s/code'):format(exe, line, dir, dir, dir, dir))
     assert.are.equal(75, tonumber(sys.read(dir .. '/code')))
     contains(sys.read(dir .. '/err'), '--resume')

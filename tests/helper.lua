@@ -113,7 +113,7 @@ function M.close(got, want, tolerance, what)
   local scale = math.max(1, largest(want))
   for i = 1, #want do
     local d = math.abs(got[i] - want[i])
-    if not (d <= tolerance * scale) then
+    if d ~= d or d > tolerance * scale then
       error(('%s[%d] is %.9g, expected %.9g (error %.3g, allowed %.3g)'):format(
         what or 'value', i - 1, got[i], want[i], d, tolerance * scale), 2)
     end

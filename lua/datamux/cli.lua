@@ -56,7 +56,8 @@ local function load_recipe(path, rest)
   if sys.kind(path) ~= 'file' then
     local folder, name = path:match '^(.*/)([^/]+)$'
     local near = errors.nearest(name or path, sys.list(folder or '.'))
-    errors.raise(2, ("no file '%s'.%s"):format(path, near and (" Did you mean '%s%s'?"):format(folder or '', near) or ''))
+    errors.raise(2, ("no file '%s'.%s"):format(path,
+      near and (" Did you mean '%s%s'?"):format(folder or '', near) or ''))
   end
   local chunk, why = loadfile(path)
   if not chunk then errors.raise(2, why) end
@@ -111,7 +112,8 @@ end
 local function resume_command(argv)
   local words = { 'datamux' }
   for i = 1, #argv do
-    if not argv[i]:find '^%-%-resume' then words[#words + 1] = argv[i]:find ' ' and ("'%s'"):format(argv[i]) or argv[i] end
+    local w = argv[i]
+    if not w:find '^%-%-resume' then words[#words + 1] = w:find ' ' and ("'%s'"):format(w) or w end
   end
   words[#words + 1] = '--resume'
   return table.concat(words, ' ')
@@ -122,10 +124,10 @@ local function train(recipe, overrides, o, argv)
   local scope, checkpoint = require 'datamux.scope', require 'datamux.checkpoint'
   if o.seed then overrides[#overrides + 1] = 'seed=' .. o.seed end
   if o.device then overrides[#overrides + 1] = 'device=' .. o.device end
-  local config, list = recipe:resolve(overrides)
-  scope.device(config.device ~= 'auto' and config.device or nil)
+  local device = recipe:resolve(overrides).device
+  scope.device(device ~= 'auto' and device or nil)
   if o.threads then require('datamux.ffi').C.dm_threads_set(o.threads) end
-  config, list = recipe:resolve(overrides, is_cuda())
+  local config, list = recipe:resolve(overrides, is_cuda())
   if o.dry_run then return dry_run(list) end
   local session = require('datamux.train').new(config, {})
   local run, resumed
@@ -230,9 +232,10 @@ end
 -- Exit code of an engine error by its last status.
 local function code_of(message)
   local core = package.loaded['datamux.ffi']
-  if core and core.last_status == core.C.DM_ENOMEM and tostring(message):find 'memory' then return errors.codes.memory end
-  if core and core.last_status == core.C.DM_EDEVICE then return errors.codes.environment end
-  return errors.codes.internal
+  local status = core and core.last_status
+  if status == 0 or not core then return errors.codes.internal end
+  if status == core.C.DM_ENOMEM and tostring(message):find 'memory' then return errors.codes.memory end
+  return status == core.C.DM_EDEVICE and errors.codes.environment or errors.codes.internal
 end
 
 --- Runs the command line (a list); returns the exit code. User errors print one message and no stack trace.

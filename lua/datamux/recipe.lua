@@ -147,13 +147,12 @@ end
 local function nested(values)
   local out = {}
   schema.each(function(path)
-    local at, last = out, path
+    local at = out
     for part in path:gmatch '([^.]+)%.' do
       at[part] = at[part] or {}
       at = at[part]
     end
-    last = path:match '[^.]+$'
-    at[last] = values[path] and values[path].value
+    at[path:match '[^.]+$'] = values[path] and values[path].value
   end)
   return out
 end

@@ -178,7 +178,8 @@ end
 function M.help(name)
   local last = name:match '[%w_]+$'
   if not last then return nil end
-  local patterns = { '^function [%w_.:]*[.:]' .. last .. '%(', '^function ' .. last .. '%.fwd%(', '^function ' .. last .. '%(' }
+  local patterns = { '^function [%w_.:]*[.:]' .. last .. '%(', '^function ' .. last .. '%.fwd%(',
+                     '^function ' .. last .. '%(' }
   for _, source in ipairs(host.sources()) do
     if source:find '%.lua$' then
       local block = {}

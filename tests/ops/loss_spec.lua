@@ -51,8 +51,8 @@ local mse = h.op_case {
   grads = { 'x' },
 }
 
-for name, c in pairs { xent = xent, ['linear_xent'] = projection(true), ['linear_xent without bias'] = projection(false),
-                       mse = mse } do
+for name, c in pairs { xent = xent, ['linear_xent'] = projection(true), mse = mse,
+                       ['linear_xent without bias'] = projection(false) } do
   describe(name, function()
     it('equals its plain definition', function() c:value() end)
     it('has the gradient of its plain definition', function() c:gradient() end)

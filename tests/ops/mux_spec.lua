@@ -95,9 +95,11 @@ describe('demux', function()
 
   it('refuses what does not fit', function()
     local function ids(...) return dm.tensor({ ... }, nil, 'i32') end
-    h.refuses(function() dm.demux(dm.zeros(2, 3), dm.zeros(2, 4), ids(0), ids(0)) end, 'demux: u is %[2, 3%], v is %[2, 4%]')
+    h.refuses(function() dm.demux(dm.zeros(2, 3), dm.zeros(2, 4), ids(0), ids(0)) end,
+      'demux: u is %[2, 3%], v is %[2, 4%]')
     h.refuses(function() dm.demux(dm.zeros(2, 3), dm.zeros(2, 3), ids(0, 2), ids(0, 0)) end, 'demux: iu%[1%] is 2')
-    h.refuses(function() dm.demux(dm.zeros(2, 3), dm.zeros(2, 3), ids(0, 1), ids(0)) end, 'demux: iv is %[1%], expected 2')
+    h.refuses(function() dm.demux(dm.zeros(2, 3), dm.zeros(2, 3), ids(0, 1), ids(0)) end,
+      'demux: iv is %[1%], expected 2')
   end)
 end)
 

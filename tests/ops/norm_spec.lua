@@ -57,7 +57,9 @@ describe('layernorm', function()
   it('refuses what does not fit', function()
     local x, w, b = { 5, 7 }, { 7 }, { 7 }
     local function ln(o, xs, ws, bs)
-      return function() dm.layernorm(dm.zeros(unpack(xs or x)), dm.zeros(unpack(ws or w)), dm.zeros(unpack(bs or b)), o) end
+      return function()
+        dm.layernorm(dm.zeros(unpack(xs or x)), dm.zeros(unpack(ws or w)), dm.zeros(unpack(bs or b)), o)
+      end
     end
     h.refuses(ln({}, nil, { 8 }), 'layernorm: w is %[8%], expected %[7%] %(last dimension of x%)')
     h.refuses(ln({}, nil, nil, { 6 }), 'layernorm: b is %[6%]')

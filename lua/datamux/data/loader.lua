@@ -22,7 +22,8 @@ local i32 = ffi.typeof 'int32_t[?]'
 --- Raises (code 2) when rows or group are not positive or a batch holds more texts than there are.
 function M.new(set, o)
   if not (o.rows >= 1 and o.group >= 1) then
-    errors.raise(2, ('loader: rows is %s, group is %s, expected at least 1'):format(tostring(o.rows), tostring(o.group)))
+    errors.raise(2, ('loader: rows is %s, group is %s, expected at least 1'):format(
+      tostring(o.rows), tostring(o.group)))
   end
   local size = o.rows * o.group
   if o.drop_last ~= false and set.n < size then

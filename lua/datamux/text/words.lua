@@ -47,7 +47,9 @@ end
 function M.load(path)
   local list = {}
   for line, number in reader.lines(path) do
-    if line == '' or line:find '%s' then errors.raise(3, ("%s:%d: '%s', expected one word"):format(path, number, line)) end
+    if line == '' or line:find '%s' then
+      errors.raise(3, ("%s:%d: '%s', expected one word"):format(path, number, line))
+    end
     list[#list + 1] = line
   end
   return new(list)
