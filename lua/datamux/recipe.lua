@@ -104,7 +104,7 @@ end
 local suffix = { k = 1e3, M = 1e6, G = 1e9 }
 
 local function parse(path, e, text, where)
-  if text == 'none' then
+  if text == 'none' and not fits(e, text) then          -- 'none' may be one of the choices
     if e.optional then return nil end
     fail(("'%s' cannot be none, expected %s"):format(path, expectation(e)), where)
   end

@@ -1,0 +1,93 @@
+-- session_spec.lua -- short real training: overfitting, the same bits for any threads, resume, a steady memory.
+local dm = require 'datamux'
+local core = require 'datamux.ffi'
+local recipe = require 'datamux.recipe'
+local train = require 'datamux.train'
+local log = require 'datamux.log'
+
+local C = core.C
+
+local base = {
+  name = 'spec', task = 'synthetic', model = { layers = 1, width = 32, heads = 2, dropout = 0.1,
+  vocab = { kind = 'words', size = 500 } }, mux = { n = 4 }, data = { length = 16 },
+  warmup = { steps = 8, rows = 4, lr = 1e-3, every = 100 }, train = { steps = 8, rows = 4, lr = 1e-3, every = 100 },
+  eval = { groupings = 1 },
+}
+
+local function session(overrides)
+  local config = recipe.resolve(base, { overrides = overrides })
+  return train.new(config, { log = log.new { mode = 'none' } })
+end
+
+local function weights(s) return s.model.block.p:totable() end
+
+describe('training', function()
+  it('drives the loss of one batch to zero', function()
+    local s = session { 'model.dropout=0', 'warmup.steps=0', 'train.steps=150', 'train.lr=2e-3', 'train.alpha=0',
+                        'train.schedule=constant', 'train.rows=2' }
+    local stage, last = s.stages[1], nil
+    local one = stage.loader:batch(0, 0)
+    stage.loader = { steps_per_epoch = function() return 1 end, batch = function() return one end }
+    for step = 1, 150 do last = s:step(stage, step).loss end
+    assert.is_true(last < 0.01, 'loss is ' .. last)
+  end)
+
+  it('starts at the entropy of the labels and of the vocabulary', function()
+    local s = session {}
+    assert.is_near(math.log(s.data.tok.vocab_size), s:step(s.stages[1], 1).retrieval, 0.2)
+    assert.is_near(math.log(2), s:step(s.stages[2], 1).task, 0.1)
+  end)
+
+  it('gives the same bits for one and two threads', function()
+    local before = C.dm_threads()
+    local got = {}
+    for threads = 1, 2 do
+      C.dm_threads_set(threads)
+      local s = session {}
+      s:run()
+      got[threads] = weights(s)
+    end
+    C.dm_threads_set(before)
+    assert.are.same(got[1], got[2])
+  end)
+
+  it('allocates nothing in a second epoch', function()
+    local s = session { 'train.steps=0', 'warmup.steps=40', 'data.fixed=true', 'data.bucket=false' }
+    for step = 1, 20 do s:step(s.stages[1], step) end
+    local before = dm.memory()
+    for step = 21, 40 do s:step(s.stages[1], step) end
+    assert.are.equal(before.allocs, dm.memory().allocs)
+    assert.are.equal(before.peak, dm.memory().peak)
+  end)
+
+  it('accumulates gradients of several batches into one update', function()
+    local s = session { 'train.accumulate=3', 'warmup.steps=0' }
+    local r = s:step(s.stages[1], 1)
+    assert.are.equal(48, r.examples)
+    assert.are.equal(3, s.at.global)
+  end)
+
+  it('trains every demultiplexer, read-out and option', function()
+    for _, o in ipairs {
+      { 'demux.kind=index', 'demux.read=cls' }, { 'demux.kind=index', 'demux.read=pool', 'demux.rank=8' },
+      { 'demux.kind=rsa', 'demux.read=mean' }, { 'demux.key=own', 'demux.read=cls' },
+      { 'demux.rank=8' }, { 'demux.retrieval=separate', 'demux.tied=false' }, { 'mux.learn=true' },
+      { 'model.embed_twice=true', 'mux.pads=mix', 'demux.mask=none', 'data.fixed=true', 'mux.norm=20',
+        'mux.reduce=mean' },
+      { 'warmup.grow=0.7', 'warmup.targets=2' }, { 'model.kind=plain', 'mux.n=1' },
+    } do
+      local s = session(o)
+      local results = s:run()
+      assert.are.equal(800, results.scored)
+      assert.are.equal(800, results.total)
+    end
+  end)
+
+  it('stops with a sentence when the loss is no number', function()
+    local s = session { 'warmup.lr=1e30', 'warmup.clip=0', 'warmup.warmup=0' }
+    local ok, e = pcall(s.run, s)
+    assert.is_false(ok)
+    assert.are.equal(6, e.code)
+    assert.is_truthy(e.message:find 'loss became')
+  end)
+end)
