@@ -1,4 +1,4 @@
--- tmux_spec.lua -- the multiplexed Transformer against PyTorch (golden/tmux.py): forward, gradients, ten losses.
+-- tmux_spec.lua -- the multiplexed Transformer against PyTorch (golden/make_tmux.py): forward, gradients, ten losses.
 local ffi = require 'ffi'
 local h = require 'tests.helper'
 local dm = require 'datamux'

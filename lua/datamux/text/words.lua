@@ -1,8 +1,8 @@
 -- words.lua -- the smallest tokenizer: the commonest whitespace-separated words of a corpus.
 -- For text that is tokenised already (SST-2, the built-in sentences). Ids: pad 0, unk 1, <s> 2, </s> 3, then words.
-local ffi = require 'ffi'
 local errors = require 'datamux.errors'
 local reader = require 'datamux.data.reader'
+local lines = require 'datamux.text.lines'
 
 local M = {}
 
@@ -21,10 +21,10 @@ local function new(list)
   return self
 end
 
---- The `size` commonest words of `lines` (a list); of equals, the one that came first.
-function M.train(lines, size)
+--- The `size` commonest words of `texts` (a list); of equals, the one that came first.
+function M.train(texts, size)
   local count, list = {}, {}
-  for _, line in ipairs(lines) do
+  for _, line in ipairs(texts) do
     for w in line:gmatch '%S+' do
       if not count[w] then
         list[#list + 1] = w
@@ -68,19 +68,7 @@ function Words:encode(text, max)
   return ids, cut
 end
 
---- All texts at once: { ids = int32[], offset = int32[n + 1], n, truncated }. o: { max }.
-function Words:encode_lines(texts, o)
-  local all, offset, truncated = {}, ffi.new('int32_t[?]', #texts + 1), 0
-  for k, text in ipairs(texts) do
-    local ids, cut = self:encode(text, o and o.max)
-    for i = 1, #ids do all[#all + 1] = ids[i] end
-    offset[k] = #all
-    if cut then truncated = truncated + 1 end
-  end
-  local ids = ffi.new('int32_t[?]', math.max(#all, 1))
-  for i = 1, #all do ids[i - 1] = all[i] end
-  return { ids = ids, offset = offset, n = #texts, truncated = truncated }
-end
+Words.encode_lines = lines.encode_lines
 
 --- The words of a list of ids; specials in angle brackets.
 function Words:decode(ids)

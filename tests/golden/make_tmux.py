@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Golden values of a tiny T-MUX (N = 2), made by PyTorch: one forward, all gradients, ten losses of training.
 
-  python3 tmux.py tmux_unbind.safetensors unbind        (needs: torch, numpy, safetensors)
-  python3 tmux.py tmux_index.safetensors index
+  python3 make_tmux.py tmux_unbind.safetensors unbind        (needs: torch, numpy, safetensors)
+  python3 make_tmux.py tmux_index.safetensors index
 
 The network is written here from the definitions (docs/method.md), not from the engine: embedding block bound to
 Gaussian keys and summed over N, post-norm encoder, demultiplexer, mean over each instance's own tokens, classifier,

@@ -1,0 +1,206 @@
+-- bpe.lua -- byte-level BPE (GPT-2, RoBERTa) from vocab.json and merges.txt.
+-- Same ids as Hugging Face tokenizers' ByteLevel with add_prefix_space = false. Text is text: "<s>" in it is not taken
+-- for the special token. Sources: Sennrich et al. 2016; Radford et al. 2019 (bytes as letters, the splitting pattern).
+local ffi = require 'ffi'
+local errors = require 'datamux.errors'
+local reader = require 'datamux.data.reader'
+local lines = require 'datamux.text.lines'
+local utf8 = require 'datamux.text.utf8'
+
+local M = {}
+
+local Bpe = {}
+Bpe.__index = Bpe
+
+-- -- the splitting pattern, by PCRE2 ----------------------------------------------------------------------
+
+if not pcall(ffi.typeof, 'struct dm_pcre_defined') then
+  ffi.cdef [[
+    struct dm_pcre_defined { int one; };
+    void *pcre2_compile_8(const uint8_t *pattern, size_t n, uint32_t options, int *error, size_t *at, void *context);
+    int pcre2_jit_compile_8(void *code, uint32_t options);
+    void *pcre2_match_data_create_8(uint32_t pairs, void *context);
+    int pcre2_match_8(const void *code, const uint8_t *s, size_t n, size_t start, uint32_t options, void *data, void *c);
+    size_t *pcre2_get_ovector_pointer_8(void *data);
+  ]]
+end
+
+-- White space is Unicode's White_Space property; PCRE2's \s would add U+180E.
+local SPACE = '\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}'
+local PATTERN = ("'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^%s\\p{L}\\p{N}]+|[%s]+(?![^%s])|[%s]+"):format(
+  SPACE, SPACE, SPACE, SPACE)
+
+local pcre, code, match, found
+
+local function prepare()
+  local ok
+  ok, pcre = pcall(ffi.load, 'libpcre2-8.so.0')
+  if not ok then errors.raise(4, 'libpcre2-8.so.0 is not installed (Debian: libpcre2-8-0)') end
+  local number, at = ffi.new 'int[1]', ffi.new 'size_t[1]'
+  code = pcre.pcre2_compile_8(PATTERN, #PATTERN, 0x00080000 + 0x00020000, number, at, nil)     -- UTF | UCP
+  assert(code ~= nil, 'bpe: the splitting pattern does not compile')
+  pcre.pcre2_jit_compile_8(code, 1)
+  match = pcre.pcre2_match_data_create_8(1, nil)
+  found = pcre.pcre2_get_ovector_pointer_8(match)
+end
+
+--- The pieces of a text that are encoded on their own.
+function M.split(text)
+  if not pcre then prepare() end
+  local out, at, n = {}, 0, #text
+  while at < n do
+    if pcre.pcre2_match_8(code, text, n, at, 0x40000000, match, nil) < 1 then break end        -- NO_UTF_CHECK
+    local from, to = tonumber(found[0]), tonumber(found[1])
+    out[#out + 1] = text:sub(from + 1, to)
+    at = to
+  end
+  return out
+end
+
+-- -- bytes as letters -----------------------------------------------------------------------------------------
+
+local letter = {}                  -- byte -> the letter that stands for it
+do
+  local extra = 256
+  for b = 0, 255 do
+    local shown = (b >= 33 and b <= 126) or (b >= 161 and b <= 172) or b >= 174
+    letter[b] = utf8.char(shown and b or extra)
+    if not shown then extra = extra + 1 end
+  end
+end
+
+local byte_of = {}
+for b = 0, 255 do byte_of[letter[b]] = string.char(b) end
+
+-- -- loading ----------------------------------------------------------------------------------------------------
+
+local function read_vocab(path)
+  local ok, vocab = pcall(require('cjson').decode, reader.text(path))
+  if not ok or type(vocab) ~= 'table' then errors.raise(3, path .. ': not a JSON object of token: id') end
+  local n, token = 0, {}
+  for t, id in pairs(vocab) do
+    if type(id) ~= 'number' or id ~= math.floor(id) or id < 0 then
+      errors.raise(3, ("%s: id of '%s' is %s, expected a whole number"):format(path, tostring(t), tostring(id)))
+    end
+    if token[id] then errors.raise(3, ("%s: id %d is both '%s' and '%s'"):format(path, id, token[id], t)) end
+    token[id] = t
+    n = math.max(n, id + 1)
+  end
+  return vocab, token, n
+end
+
+local function read_merges(path, vocab)
+  local rank, n = {}, 0
+  for line, number in reader.lines(path) do
+    if not line:find '^#version' and line ~= '' then
+      local a, b, rest = line:match '^(%S+) (%S+)(.*)$'
+      if not a or rest ~= '' then errors.raise(3, ("%s:%d: '%s', expected two parts"):format(path, number, line)) end
+      if not vocab[a .. b] then
+        errors.raise(3, ("%s:%d: '%s' is not in the vocabulary"):format(path, number, a .. b))
+      end
+      rank[a .. ' ' .. b] = n
+      n = n + 1
+    end
+  end
+  return rank
+end
+
+--- A tokenizer from vocab.json and merges.txt. Raises (code 3) with file and line where they are malformed.
+function M.load(vocab_path, merges_path)
+  local vocab, token, size = read_vocab(vocab_path)
+  local function special(name) return vocab[name] or vocab['<|endoftext|>'] end
+  return setmetatable({ kind = 'bpe', vocab = vocab, token = token, rank = read_merges(merges_path, vocab),
+    vocab_size = size, bos = special '<s>', pad = special '<pad>', eos = special '</s>', unk = special '<unk>',
+    paths = { vocab_path, merges_path }, cache = {} }, Bpe)
+end
+
+-- -- encoding -----------------------------------------------------------------------------------------------------
+
+-- Ids of one piece: its letters, the pair of lowest rank joined until none is left.
+local function merge(self, piece)
+  local parts = {}
+  for i = 1, #piece do parts[i] = letter[piece:byte(i)] end
+  local rank = self.rank
+  while #parts > 1 do
+    local best, at = math.huge, nil
+    for i = 1, #parts - 1 do
+      local r = rank[parts[i] .. ' ' .. parts[i + 1]]
+      if r and r < best then best, at = r, i end
+    end
+    if not at then break end
+    local a, b, out, i = parts[at], parts[at + 1], {}, 1
+    while i <= #parts do
+      if parts[i] == a and parts[i + 1] == b then
+        out[#out + 1] = a .. b
+        i = i + 2
+      else
+        out[#out + 1] = parts[i]
+        i = i + 1
+      end
+    end
+    parts = out
+  end
+  local ids = {}
+  for i, p in ipairs(parts) do ids[i] = self.vocab[p] or self.unk end
+  return ids
+end
+
+--- Ids of a text without specials.
+function Bpe:ids(text)
+  local out, cache = {}, self.cache
+  for _, piece in ipairs(M.split(utf8.clean(text))) do
+    local ids = cache[piece]
+    if not ids then
+      ids = merge(self, piece)
+      cache[piece] = ids
+    end
+    for i = 1, #ids do out[#out + 1] = ids[i] end
+  end
+  return out
+end
+
+local function wrap(self, ids)
+  table.insert(ids, 1, self.bos)
+  ids[#ids + 1] = self.eos
+  return ids
+end
+
+--- <s> text </s>, at most `max` ids; and whether some were cut off.
+function Bpe:encode(text, max)
+  local ids = self:ids(text)
+  local cut = max ~= nil and #ids + 2 > max
+  for i = #ids, cut and math.max(max - 2, 0) + 1 or #ids + 1, -1 do ids[i] = nil end
+  return wrap(self, ids), cut
+end
+
+--- <s> a </s></s> b </s>, at most `max` ids, cut from the longer one.
+function Bpe:encode_pair(a, b, max)
+  local first, second = self:ids(a), self:ids(b)
+  local cut = max and lines.truncate_pair(first, second, max - 4)
+  local out = wrap(self, first)
+  out[#out + 1] = self.eos
+  for i = 1, #second do out[#out + 1] = second[i] end
+  out[#out + 1] = self.eos
+  return out, cut or false
+end
+
+Bpe.encode_lines = lines.encode_lines
+
+--- The text of ids; specials are left out.
+function Bpe:decode(ids)
+  local out = {}
+  for _, id in ipairs(ids) do
+    local t = self.token[id]
+    if t and id ~= self.bos and id ~= self.eos and id ~= self.pad then
+      out[#out + 1] = (t:gsub('[%z\1-\127\194-\244][\128-\191]*', byte_of))
+    end
+  end
+  return table.concat(out)
+end
+
+--- What to store beside a model: file name -> bytes.
+function Bpe:files()
+  return { ['vocab.json'] = reader.text(self.paths[1]), ['merges.txt'] = reader.text(self.paths[2]) }
+end
+
+return M

@@ -1,0 +1,205 @@
+-- wordpiece.lua -- WordPiece (BERT) from vocab.txt: clean, lower-case, strip accents, split, longest match first.
+-- Same ids as Hugging Face tokenizers' BertNormalizer, BertPreTokenizer and WordPiece. Source: Devlin et al. 2019.
+local errors = require 'datamux.errors'
+local reader = require 'datamux.data.reader'
+local lines = require 'datamux.text.lines'
+local tables = require 'datamux.text.bert_tables'
+local utf8 = require 'datamux.text.utf8'
+
+local M = {}
+
+local WordPiece = {}
+WordPiece.__index = WordPiece
+
+local LONGEST = 100                -- code points; a longer word is unknown
+
+--- A tokenizer from vocab.txt, one piece a line. lower: lower-case and strip accents (default true). Raises (code 3)
+--- with file and line where the file is malformed.
+function M.load(path, lower)
+  local id, token, n = {}, {}, 0
+  for line, number in reader.lines(path) do
+    if line == '' then errors.raise(3, ('%s:%d: an empty line, expected a piece'):format(path, number)) end
+    if id[line] then errors.raise(3, ("%s:%d: '%s' is there twice"):format(path, number, line)) end
+    id[line], token[n] = n, line
+    n = n + 1
+  end
+  for _, name in ipairs { '[PAD]', '[UNK]', '[CLS]', '[SEP]' } do
+    if not id[name] then errors.raise(3, ('%s: %s is missing'):format(path, name)) end
+  end
+  return setmetatable({ kind = 'wordpiece', id = id, token = token, vocab_size = n, lower = lower ~= false, path = path,
+    pad = id['[PAD]'], unk = id['[UNK]'], bos = id['[CLS]'], eos = id['[SEP]'], cache = {} }, WordPiece)
+end
+
+-- -- classes of characters, remembered -----------------------------------------------------------------------
+
+local function is_space(c)
+  return c == 32 or (c >= 9 and c <= 13) or c == 0x85 or c == 0xa0 or c == 0x1680 or (c >= 0x2000 and c <= 0x200a)
+    or c == 0x2028 or c == 0x2029 or c == 0x202f or c == 0x205f or c == 0x3000
+end
+
+local function is_chinese(c)
+  return (c >= 0x4e00 and c <= 0x9fff) or (c >= 0x3400 and c <= 0x4dbf) or (c >= 0x20000 and c <= 0x2a6df)
+    or (c >= 0x2a700 and c <= 0x2b73f) or (c >= 0x2b740 and c <= 0x2b81f) or (c >= 0x2b920 and c <= 0x2ceaf)
+    or (c >= 0xf900 and c <= 0xfaff) or (c >= 0x2f800 and c <= 0x2fa1f)
+end
+
+-- Removed by cleaning: NUL, U+FFFD, and categories Cc, Cf, Co except tab, newline, carriage return.
+local function is_dropped(c)
+  if c == 0 or c == 0xfffd then return true end
+  if c == 9 or c == 10 or c == 13 then return false end
+  local k = utf8.category(c)
+  return k == 'Cc' or k == 'Co' or (k == 'Cf' and not tables.kept_controls(c))
+end
+
+local function is_mark(c) return utf8.category(c) == 'Mn' and not tables.kept_marks(c) or tables.stripped(c) end
+
+local function is_punctuation(c)
+  if c < 128 then
+    return (c >= 33 and c <= 47) or (c >= 58 and c <= 64) or (c >= 91 and c <= 96) or (c >= 123 and c <= 126)
+  end
+  return utf8.category(c):sub(1, 1) == 'P' and not tables.no_punctuation(c) or tables.punctuation(c)
+end
+
+-- -- words -------------------------------------------------------------------------------------------------------
+
+-- Plain ASCII needs no tables.
+local function words_ascii(text, lower)
+  if lower then text = text:lower() end
+  local out = {}
+  text = text:gsub('[%z\1-\8\14-\31\127]', ''):gsub('[\11\12]', '')
+  for word in text:gmatch '%S+' do
+    for part in word:gsub('%p', ' %0 '):gmatch '%S+' do out[#out + 1] = part end
+  end
+  return out
+end
+
+local function words_unicode(text, lower)
+  local cleaned = {}
+  for _, c in ipairs(utf8.codepoints(text)) do
+    if not is_dropped(c) then
+      if is_space(c) then c = 32 end
+      if is_chinese(c) then
+        cleaned[#cleaned + 1], cleaned[#cleaned + 2], cleaned[#cleaned + 3] = 32, c, 32
+      else
+        cleaned[#cleaned + 1] = c
+      end
+    end
+  end
+  if lower then
+    local bare = {}
+    for _, c in ipairs(utf8.nfd(utf8.string(cleaned))) do
+      if not is_mark(c) then bare[#bare + 1] = utf8.lower(c) end
+    end
+    cleaned = bare
+  end
+  local out, word = {}, {}
+  local function flush()
+    if #word > 0 then
+      out[#out + 1] = table.concat(word)
+      word = {}
+    end
+  end
+  for _, c in ipairs(cleaned) do
+    if is_space(c) then
+      flush()
+    elseif is_punctuation(c) then
+      flush()
+      out[#out + 1] = utf8.char(c)
+    else
+      word[#word + 1] = utf8.char(c)
+    end
+  end
+  flush()
+  return out
+end
+
+--- The words of a text that are cut into pieces: normalised, punctuation apart.
+function WordPiece:words(text)
+  if text:find '[\128-\255]' then return words_unicode(text, self.lower) end
+  return words_ascii(text, self.lower)
+end
+
+-- Ends (byte positions) of the characters of a word.
+local function ends_of(word)
+  local ends = {}
+  for at in word:gmatch '()[%z\1-\127\194-\244][\128-\191]*' do
+    if at > 1 then ends[#ends + 1] = at - 1 end
+  end
+  ends[#ends + 1] = #word
+  return ends
+end
+
+local function pieces(self, word)
+  local ends = ends_of(word)
+  if #ends > LONGEST then return { self.unk } end
+  local out, first = {}, 1
+  while first <= #ends do
+    local from, piece, last = first == 1 and 1 or ends[first - 1] + 1, nil, nil
+    for k = #ends, first, -1 do
+      local text = word:sub(from, ends[k])
+      piece = self.id[first > 1 and '##' .. text or text]
+      if piece then
+        last = k
+        break
+      end
+    end
+    if not piece then return { self.unk } end
+    out[#out + 1] = piece
+    first = last + 1
+  end
+  return out
+end
+
+--- Ids of a text without specials.
+function WordPiece:ids(text)
+  local out, cache = {}, self.cache
+  for _, word in ipairs(self:words(text)) do
+    local ids = cache[word]
+    if not ids then
+      ids = pieces(self, word)
+      cache[word] = ids
+    end
+    for i = 1, #ids do out[#out + 1] = ids[i] end
+  end
+  return out
+end
+
+--- [CLS] text [SEP], at most `max` ids; and whether some were cut off.
+function WordPiece:encode(text, max)
+  local ids = self:ids(text)
+  local cut = max ~= nil and #ids + 2 > max
+  for i = #ids, cut and math.max(max - 2, 0) + 1 or #ids + 1, -1 do ids[i] = nil end
+  table.insert(ids, 1, self.bos)
+  ids[#ids + 1] = self.eos
+  return ids, cut
+end
+
+--- [CLS] a [SEP] b [SEP], at most `max` ids, cut from the longer one.
+function WordPiece:encode_pair(a, b, max)
+  local first, second = self:ids(a), self:ids(b)
+  local cut = max and lines.truncate_pair(first, second, max - 3)
+  table.insert(first, 1, self.bos)
+  first[#first + 1] = self.eos
+  for i = 1, #second do first[#first + 1] = second[i] end
+  first[#first + 1] = self.eos
+  return first, cut or false
+end
+
+WordPiece.encode_lines = lines.encode_lines
+
+--- The text of ids, pieces joined; specials are left out.
+function WordPiece:decode(ids)
+  local out = {}
+  for _, id in ipairs(ids) do
+    local t = self.token[id]
+    if t and id ~= self.pad and id ~= self.bos and id ~= self.eos then
+      out[#out + 1] = t:sub(1, 2) == '##' and t:sub(3) or (#out > 0 and ' ' or '') .. t
+    end
+  end
+  return table.concat(out)
+end
+
+--- What to store beside a model: file name -> bytes.
+function WordPiece:files() return { ['vocab.txt'] = reader.text(self.path) } end
+
+return M
