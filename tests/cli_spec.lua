@@ -194,6 +194,20 @@ describe('a run', function()
     sys.remove(dir)
   end)
 
+  it('says so when the disk takes no more, and leaves nothing half-written', function()
+    local dir = scratch()
+    local line = ("trap '' XFSZ; ulimit -f 200; %s %s -q -o %s > %s/out 2> %s/err; echo $? > %s/code"):format(exe, small,
+      dir, dir, dir, dir)
+    os.execute(('bash -c "%s"'):format(line:gsub('%$', '\\$')))
+    assert.are.equal(4, tonumber(sys.read(dir .. '/code')), sys.read(dir .. '/err'))
+    contains(sys.read(dir .. '/err'), 'File too large')
+    for _, name in ipairs(sys.list(dir .. '/quickstart/latest/checkpoints')) do
+      assert.is_nil(name:find '^step', name)
+    end
+    assert.are.equal('failed', cjson.decode(sys.read(dir .. '/quickstart/latest/status.json')).state)
+    sys.remove(dir)
+  end)
+
   it('refuses to continue with other values', function()
     local dir = scratch()
     assert.are.equal(0, (run(small .. '-q -o ' .. dir)))

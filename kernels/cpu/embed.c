@@ -51,11 +51,16 @@ static dm_status sum_positions(dm_device *d, dm_tensor *dpos, const dm_tensor *d
       for (int j = 0; j < n; j++) o[j] += v[j];
     }
   }
-  dm_real *out = dpos->data;
-  if (!add) memset(out, 0, dm_numel(dpos) * sizeof *out);
-  for (int c = 0; c < chunks; c++) {
-    const dm_real *table = (const dm_real *)scratch + (size_t)c * used * n;
-    for (size_t j = 0; j < (size_t)used * n; j++) out[j] += table[j];
+  int all = dm_rows(dpos);
+#pragma omp parallel for schedule(static)
+  for (int k = 0; k < all; k++) {
+    dm_real *out = (dm_real *)dpos->data + (size_t)k * n;
+    if (!add) memset(out, 0, (size_t)n * sizeof *out);
+    for (int c = 0; c < chunks && k < used; c++) {
+      const dm_real *v = (const dm_real *)scratch + ((size_t)c * used + (size_t)k) * n;
+#pragma omp simd
+      for (int j = 0; j < n; j++) out[j] += v[j];
+    }
   }
   return DM_OK;
 }

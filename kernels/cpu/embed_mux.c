@@ -144,6 +144,18 @@ static void backward_token(void *context, dm_real *acc, int row, int chunk) {
   }
 }
 
+/* As segment_sum where no table of words is wanted: the same chunks and order, so the same bits, with the
+** gradient of the row itself thrown away. waste: [chunks, C]. */
+static void visit_tokens(mixed_bwd *q, const int32_t *order, int rows, dm_real *waste) {
+  int size = segment_size(rows), chunks = segment_chunks(rows), n = q->m.C;
+#pragma omp parallel for schedule(dynamic, 1)
+  for (int c = 0; c < chunks; c++) {
+    dm_real *acc = waste + (size_t)c * n;
+    memset(acc, 0, (size_t)n * sizeof *acc);
+    for (int k = c * size; k < rows && k < (c + 1) * size; k++) backward_token(q, acc, order[k], c);
+  }
+}
+
 /* out (+)= the chunks' sums at `offset`, in chunk order; the rest of out is zero unless added to. */
 static void collect(dm_tensor *out, const mixed_bwd *q, size_t offset, size_t n, int chunks, int add) {
   if (!out) return;
@@ -175,15 +187,17 @@ dm_status cpu_embed_mux_bwd(dm_device *d, dm_tensor *dword, dm_tensor *dpos, dm_
   int chunks = segment_chunks(rows);
   size_t sums = ((size_t)q.used + 3 + (size_t)N) * C;
   q.each = sums + 3 * (size_t)C;
-  size_t table = dword ? 0 : (size_t)word->shape[0] * C;     /* a target for what nobody wants */
   void *scratch;
-  dm_status s = dm_scratch(d, ((size_t)chunks * q.each + segment_scratch(rows, C) + table) * sizeof(dm_real), &scratch);
+  dm_status s = dm_scratch(d, ((size_t)chunks * q.each + segment_scratch(rows, C)) * sizeof(dm_real), &scratch);
   if (s) return s;
   q.own = scratch;
-  dm_real *edge = q.own + (size_t)chunks * q.each, *unwanted = edge + segment_scratch(rows, C);
+  dm_real *edge = q.own + (size_t)chunks * q.each;
   for (int k = 0; k < chunks; k++) memset(q.own + (size_t)k * q.each, 0, sums * sizeof(dm_real));
-  segment_sum(dword ? dword->data : unwanted, word->shape[0], C, dword && (acc & 1), order->data, ids->data, rows,
-              edge, backward_token, &q);
+  if (dword) {
+    segment_sum(dword->data, word->shape[0], C, acc & 1, order->data, ids->data, rows, edge, backward_token, &q);
+  } else {
+    visit_tokens(&q, order->data, rows, edge);
+  }
   size_t at = (size_t)q.used * C;
   collect(dpos, &q, 0, at, chunks, acc >> 1 & 1);
   collect(dtype, &q, at, (size_t)C, chunks, acc >> 2 & 1);

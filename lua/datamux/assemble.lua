@@ -18,9 +18,8 @@ end
 
 local function tokenizer(config, lines)
   local v = config.model.vocab
-  if v.kind == 'bpe' or (v.kind == 'wordpiece') then
-    local files = v.files or {}
-    local function find(name) return cache.find_file(files[name] or ('vocab/%s/%s'):format(v.name, name)) end
+  if v.kind == 'bpe' or v.kind == 'wordpiece' then
+    local function find(name) return cache.find('vocab/' .. v.name, name) end
     if v.kind == 'bpe' then
       return text.load { kind = 'bpe', vocab = find 'vocab.json', merges = find 'merges.txt' }
     end

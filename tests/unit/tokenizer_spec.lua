@@ -8,7 +8,9 @@ local DATA = os.getenv 'DATAMUX_DATA'
 local ROBERTA, BERT = (DATA or '') .. '/vocab/roberta-base/', (DATA or '') .. '/vocab/bert-base-uncased/'
 local have = DATA and sys.kind(ROBERTA .. 'merges.txt') == 'file' and sys.kind(BERT .. 'vocab.txt') == 'file'
 
-local function bpe() return text.load { kind = 'bpe', vocab = ROBERTA .. 'vocab.json', merges = ROBERTA .. 'merges.txt' } end
+local function bpe()
+  return text.load { kind = 'bpe', vocab = ROBERTA .. 'vocab.json', merges = ROBERTA .. 'merges.txt' }
+end
 local function bert() return text.load { kind = 'wordpiece', vocab = BERT .. 'vocab.txt' } end
 
 local function it_with_data(name, fn)
@@ -132,5 +134,33 @@ describe('a malformed vocabulary', function()
     refused("v:2: 'x' is there twice", { kind = 'wordpiece', vocab = '@v' }, { v = 'x\nx\n' })
     refused('%[PAD%] is missing', { kind = 'wordpiece', vocab = '@v' }, { v = 'x\n' })
     refused("v:1: 'two words', expected one word", { kind = 'words', vocab = '@v' }, { v = 'two words\n' })
+  end)
+end)
+
+describe('sentencepiece', function()
+  local synthetic = require 'datamux.data.synthetic'
+
+  it('is trained on a corpus, the same each time, and gives text back', function()
+    local texts = synthetic.read('dev').texts
+    local one = text.train { kind = 'sentencepiece', lines = texts, vocab_size = 200 }
+    local two = text.train { kind = 'sentencepiece', lines = texts, vocab_size = 200 }
+    assert.are.equal(one.bytes, two.bytes)
+    assert.are.same({ 0, 1, 2, 3 }, { one.pad, one.unk, one.bos, one.eos })
+    assert.is_true(one.vocab_size > 50 and one.vocab_size <= 200)
+    local ids, cut = one:encode(texts[1])
+    assert.is_false(cut)
+    assert.are.equal(texts[1], one:decode(ids))
+    ids, cut = one:encode(texts[1], 3)
+    assert.are.equal(3, #ids)
+    assert.is_true(cut)
+  end)
+
+  it('refuses what is no model', function()
+    local path = os.tmpname()
+    sys.write(path, 'no model')
+    local ok, e = pcall(text.load, { kind = 'sentencepiece', model = path })
+    os.remove(path)
+    assert.is_false(ok)
+    assert.are.equal(3, e.code)
   end)
 end)

@@ -20,7 +20,8 @@ if not pcall(ffi.typeof, 'struct dm_pcre_defined') then
     void *pcre2_compile_8(const uint8_t *pattern, size_t n, uint32_t options, int *error, size_t *at, void *context);
     int pcre2_jit_compile_8(void *code, uint32_t options);
     void *pcre2_match_data_create_8(uint32_t pairs, void *context);
-    int pcre2_match_8(const void *code, const uint8_t *s, size_t n, size_t start, uint32_t options, void *data, void *c);
+    int pcre2_match_8(const void *code, const uint8_t *s, size_t n, size_t start, uint32_t options, void *data,
+                      void *context);
     size_t *pcre2_get_ovector_pointer_8(void *data);
   ]]
 end
