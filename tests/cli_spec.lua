@@ -196,8 +196,8 @@ describe('a run', function()
 
   it('says so when the disk takes no more, and leaves nothing half-written', function()
     local dir = scratch()
-    local line = ("trap '' XFSZ; ulimit -f 200; %s %s -q -o %s > %s/out 2> %s/err; echo $? > %s/code"):format(exe, small,
-      dir, dir, dir, dir)
+    local line = ("trap '' XFSZ; ulimit -f 200; %s %s -q -o %s > %s/out 2> %s/err; echo $? > %s/code"):format(exe,
+      small, dir, dir, dir, dir)
     os.execute(('bash -c "%s"'):format(line:gsub('%$', '\\$')))
     assert.are.equal(4, tonumber(sys.read(dir .. '/code')), sys.read(dir .. '/err'))
     contains(sys.read(dir .. '/err'), 'File too large')

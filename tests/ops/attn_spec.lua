@@ -48,7 +48,7 @@ end
 local function case(heads, masked, p, empty)
   return h.op_case {
     sizes = { { 1, 1, 2 }, { 2, 5, 3 }, { 3, 37, 16 }, { 1, 65, 64 } },
-    grad_sizes = { { 1, 1, 2 }, { 2, 5, 3 }, { 1, 6, 33 } },
+    grad_sizes = { { 1, 1, 2 }, { 2, 5, 3 }, { 1, 6, 33 }, { 1, 37, 2 } },
     make = function(B, S, D)
       return { qkv = h.rand(B, S, 3 * heads * D), mask = masked and mask(B, S, empty) or nil }
     end,
@@ -84,7 +84,54 @@ describe('attention', function()
     for i = 1, #v do assert.is_near(60, v[i], 1e-3) end
   end)
 
+  it('gives keys that are not attended exactly no gradient', function()
+    dm.step(function()
+      h.reseed(6)
+      local S, C = 40, 8
+      local qkv, attended = h.tensor(h.rand(1, S, 3 * C)), {}
+      for s = 1, S do attended[s] = s % 3 == 0 and 0 or 1 end
+      qkv.needs = true
+      local y = dm.tape.recording(dm.attention, qkv, 2, { mask = dm.tensor(attended, { 1, S }, 'i32') })
+      dm.tape.backward(y, h.tensor(h.rand(1, S, C)))
+      local d = qkv.grad:totable()
+      for s = 1, S do
+        for j = C + 1, 3 * C do
+          assert.are.equal(attended[s] == 0, d[(s - 1) * 3 * C + j] == 0)
+        end
+      end
+    end)
+  end)
+
+  it('shows a value that is not a number, rather than taking its query for one without keys', function()
+    dm.step(function()
+      local qkv = dm.zeros(1, 3, 6)
+      local values = qkv:totable()
+      values[1] = 0 / 0                        -- of the first query
+      local y = dm.attention(dm.tensor(values, { 1, 3, 6 }), 1):totable()
+      assert.is_true(y[1] ~= y[1] and y[2] ~= y[2])
+      assert.are.same({ 0, 0, 0, 0 }, { unpack(y, 3) })
+    end)
+  end)
+
+  it('takes a batch without rows and a row without positions', function()
+    dm.step(function()
+      for _, shape in ipairs { { 0, 3, 12 }, { 2, 0, 12 } } do
+        local qkv = dm.Tensor.zeros(shape)
+        qkv.needs = true
+        local y = dm.tape.recording(dm.attention, qkv, 2)
+        dm.tape.backward(y)
+        assert.are.same({ shape[1], shape[2], 4 }, y:shape())
+      end
+    end)
+  end)
+
   it('refuses what does not fit', function()
+    h.refuses(function() dm.attention(dm.zeros(2, 4, 24)) end,
+      'attention: heads is nil, expected a divisor of C = 8')
+    h.refuses(function() dm.attention(dm.zeros(2, 4, 24), 1.5) end, 'attention: heads is 1.5')
+    h.refuses(function() dm.attention(dm.zeros(2, 4, 24), 2, { mask = { 1, 0 } }) end,
+      'attention: mask is a table, expected a tensor')
+    h.refuses(function() dm.attention(dm.zeros(2, 4, 24), 2, { p = 1 }) end, 'attention: p is 1, expected 0 <= p < 1')
     h.refuses(function() dm.attention(dm.zeros(2, 4, 24), 3) end, 'attention: heads is 3, expected a divisor of C = 8')
     h.refuses(function() dm.attention(dm.zeros(4, 24), 2) end, 'attention: qkv is %[4, 24%]')
     h.refuses(function() dm.attention(dm.zeros(2, 4, 24), 2, { mask = dm.Tensor.zeros({ 2, 5 }, 'i32') }) end,

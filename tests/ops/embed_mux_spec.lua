@@ -35,7 +35,7 @@ local function case(o)
   if o.learn then grads[#grads + 1] = 'key' end
   return h.op_case {
     sizes = { { 1, 1, 1, 4 }, { 2, 3, 4, 6 }, { 3, 5, 17, 65 }, { 2, 20, 40, 16 } },
-    grad_sizes = { { 1, 1, 1, 4 }, { 2, 3, 4, 6 } },
+    grad_sizes = { { 1, 1, 1, 4 }, { 2, 3, 4, 6 }, o.chunks and { 2, 7, 40, 3 } or nil },
     make = function(B, N, S, C)
       local a = { ids = h.ints(0, 8, B, N, S), word = h.rand(9, C), pos = h.rand(S + 1, C), g = h.rand(C),
                   c = h.rand(C), key = h.rand(N, C), type = o.type and h.rand(C) or nil,
@@ -57,8 +57,8 @@ local cases = {
   ['embed_mux with dropout and learned keys'] = case { p = 0.2, pad = -1, learn = true },
   ['embed_mux without pads, with weights'] = case { p = 0, pad = 2, weight = true },
   ['embed_mux with type and positions given'] = case { p = 0.1, pad = -1, type = true, posid = true },
+  ['embed_mux in several chunks'] = case { p = 0.1, pad = 1, learn = true, weight = true, chunks = true },
 }
-
 
 for name, c in pairs(cases) do
   describe(name, function()
@@ -96,7 +96,44 @@ describe('embed_mux', function()
     end)
   end)
 
+  it('gives the other gradients the same bits where that of the words is not wanted', function()
+    local function gradients(wanted)
+      return dm.step(function()
+        h.reseed(8)
+        local ids, word = h.tensor(h.ints(0, 3, 3, 7, 40)), h.tensor(h.rand(4, 6))
+        local pos, key = h.tensor(h.rand(40, 6)), h.tensor(h.rand(7, 6))
+        local g, c, type = h.tensor(h.rand(6)), h.tensor(h.rand(6)), h.tensor(h.rand(6))
+        pos.needs, key.needs, g.needs, c.needs, type.needs, word.needs = true, true, true, true, true, wanted
+        local y = dm.tape.recording(dm.embed_mux, ids, word, pos, { g = g, c = c, key = key, type = type, p = 0.1 })
+        dm.tape.backward(y, h.tensor(h.rand(3, 40, 6)))
+        local out = {}
+        for _, t in ipairs { pos, key, g, c, type } do plain.append(out, t.grad:totable()) end
+        return out
+      end)
+    end
+    assert.are.same(gradients(true), gradients(false))
+  end)
+
+  it('leaves pads and instances of weight 0 without any gradient', function()
+    dm.step(function()
+      h.reseed(9)
+      local ids, word, pos = dm.tensor({ 0, 1, 2, 3 }, { 1, 2, 2 }, 'i32'), h.tensor(h.rand(4, 5)), h.tensor(h.rand(2, 5))
+      local key = h.tensor(h.rand(2, 5))
+      word.needs, key.needs = true, true
+      local y = dm.tape.recording(dm.embed_mux, ids, word, pos, { g = h.tensor(h.rand(5)), c = h.tensor(h.rand(5)),
+        key = key, pad = 1, weight = dm.tensor({ 1, 0 }, { 1, 2 }) })
+      dm.tape.backward(y, h.tensor(h.rand(1, 2, 5)))
+      local dword, dkey = word.grad:totable(), key.grad:totable()
+      for j = 1, 5 do
+        assert.is_true(dword[j] ~= 0 and dkey[j] ~= 0)
+        assert.are.same({ 0, 0, 0, 0 }, { dword[5 + j], dword[10 + j], dword[15 + j], dkey[5 + j] })
+      end
+    end)
+  end)
+
   it('refuses what does not fit', function()
+    h.refuses(function() dm.embed_mux(dm.Tensor.zeros({ 1, 2, 3 }, 'i32'), dm.zeros(4, 6), dm.zeros(3, 6)) end,
+      'embed_mux: g is nil, expected a tensor')
     local function mixed(o)
       return function()
         dm.embed_mux(o.ids or dm.Tensor.zeros({ 1, 2, 3 }, 'i32'), dm.zeros(4, 6), o.pos or dm.zeros(3, 6),

@@ -7,7 +7,7 @@ local function add_row(y, at, x, from, n)
 end
 
 local embed = h.op_case {
-  sizes = { { 1, 1, 1 }, { 3, 5, 7 }, { 40, 30, 65 } },
+  sizes = { { 1, 1, 1 }, { 3, 5, 7 }, { 40, 30, 65 }, { 600, 3, 5 } },
   make = function(R, V, C)
     return { ids = h.ints(0, V - 1, R, 2), posid = h.ints(0, 2, R, 2), word = h.rand(V, C), pos = h.rand(3, C) }
   end,
@@ -82,6 +82,23 @@ describe('the backward pass of embed', function()
   end)
 end)
 
+describe('the backward pass of embed, gather and scatter', function()
+  it('takes no rows at all', function()
+    dm.step(function()
+      local none, x, row = dm.Tensor.new({ 0 }, 'i32'), dm.zeros(2, 3), dm.Tensor.new { 0, 3 }
+      x.needs, row.needs = true, true
+      for _, y in ipairs { dm.tape.recording(dm.embed, none, x), dm.tape.recording(dm.gather, x, none) } do
+        dm.tape.backward(y)
+        assert.are.same({ 0, 0, 0, 0, 0, 0 }, x.grad:totable())
+      end
+      local y = dm.tape.recording(dm.scatter, row, none, 2)
+      assert.are.same({ 0, 0, 0, 0, 0, 0 }, y:totable())
+      dm.tape.backward(y)
+      assert.are.same({ 0, 3 }, row.grad:shape())
+    end)
+  end)
+end)
+
 describe('embed, gather and scatter', function()
   it('refuse what does not fit', function()
     local function ids(...) return dm.tensor({ ... }, nil, 'i32') end
@@ -90,6 +107,15 @@ describe('embed, gather and scatter', function()
     h.refuses(function() dm.embed(ids(0), dm.zeros(5, 2), { pos = dm.zeros(3, 2) }) end, 'embed: posid is NULL')
     h.refuses(function() dm.embed(ids(0), dm.zeros(5, 2), { pos = dm.zeros(3, 4), posid = ids(0) }) end,
       'embed: pos is %[3, 4%]')
+    h.refuses(function() dm.embed(ids(0), dm.zeros(5, 2), { pos = { 1, 2 }, posid = ids(0) }) end,
+      'embed: pos is a table, expected a tensor')
+    h.refuses(function()
+      local word = dm.zeros(5, 2)
+      word.needs = true
+      dm.tape.backward(dm.tape.recording(dm.embed, ids(0, 1), word, { order = ids(0, 2) }))
+    end, 'embed backward: order%[1%] is 2, expected 0 .. 1')
+    h.refuses(function() dm.scatter(dm.zeros(2, 2), ids(0, 1), 4, ids(0)) end,
+      'scatter: order is %[1%], expected 2 entries')
     h.refuses(function() dm.gather(dm.zeros(3, 2), ids(3)) end, 'gather: rows%[0%] is 3, expected %-1 .. 2')
     h.refuses(function() dm.scatter(dm.zeros(3, 2), ids(0, 1), 4) end, 'scatter: rows is %[2%], expected 3 entries')
   end)

@@ -122,7 +122,8 @@ describe('a corpus', function()
   end)
 
   it('is refused when it is too short or absent', function()
-    refused(3, 'expected at least 2', corpus.encode, tok, file('c', 'a\n'), { length = 50, chunk = true, held_out = 0.1 })
+    refused(3, 'expected at least 2', corpus.encode, tok, file('c', 'a\n'),
+      { length = 50, chunk = true, held_out = 0.1 })
     refused(3, 'is not here', corpus.encode, tok, 'nowhere/x.txt', { length = 5, chunk = true, held_out = 0.1 })
   end)
 end)

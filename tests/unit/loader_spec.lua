@@ -77,7 +77,8 @@ describe('a loader', function()
   it('puts texts of like length together when it buckets', function()
     local set, waste = make(2000), {}
     for _, bucket in ipairs { true, false } do
-      local l, pads, all = loader.new(set, { rows = 4, group = 5, length = 9, pad = 0, bucket = bucket, seed = 1 }), 0, 0
+      local pads, all = 0, 0
+      local l = loader.new(set, { rows = 4, group = 5, length = 9, pad = 0, bucket = bucket, seed = 1 })
       for p = 0, l:steps_per_epoch() - 1 do
         local b = l:batch(0, p)
         for k = 0, b.B * b.N - 1 do pads = pads + b.S - b.length[k] end

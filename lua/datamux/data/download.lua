@@ -77,11 +77,9 @@ local function unpack_files(set, part)
   local bytes = sys.read(part)
   local out = {}
   for name, f in pairs(set.files) do
-    local text, why = bytes, nil
-    if set.zip then
-      text, why = zip.member(bytes, f.member)
-      if not text then return nil, why end
-    end
+    local text, why = bytes, ''
+    if set.zip then text, why = zip.member(bytes, f.member) end
+    if not text then return nil, why end
     if sys.sha256(text) ~= f.sha256 then return nil, name .. ' has another checksum than it should' end
     out[name] = text
   end

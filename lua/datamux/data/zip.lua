@@ -34,7 +34,7 @@ function M.member(zip, name)
     local method, packed, size = u16(zip, at + 10), u32(zip, at + 20), u32(zip, at + 24)
     local n, extra, comment, where = u16(zip, at + 28), u16(zip, at + 30), u16(zip, at + 32), u32(zip, at + 42) + 1
     if zip:sub(at + 46, at + 45 + n) == name then
-      if zip:sub(where, where + 3) ~= 'PK\3\4' then return nil, name .. ': its local header is not where it should be' end
+      if zip:sub(where, where + 3) ~= 'PK\3\4' then return nil, name .. ': its local header is not there' end
       local from = where + 30 + u16(zip, where + 26) + u16(zip, where + 28)
       local bytes = zip:sub(from, from + packed - 1)
       local text

@@ -16,7 +16,12 @@ function attention.fwd(qkv, heads, o)
   o = o or none
   local p, site = o.p or 0, o.site or 0
   local B, S = qkv:size(1), qkv:size(2)
-  local y, stat = Tensor.new { B, S, math.floor(qkv:cols() / 3) }, Tensor.new { B, heads, S }
+  local channels = math.floor(qkv:cols() / 3)
+  if type(heads) ~= 'number' or heads < 1 or heads % 1 ~= 0 then
+    core.raise(('attention: heads is %s, expected a divisor of C = %d'):format(tostring(heads), channels))
+  end
+  if o.mask ~= nil then want('attention', 'mask', o.mask) end
+  local y, stat = Tensor.new { B, S, channels }, Tensor.new { B, heads, S }
   check(C.dm_attention_fwd(y.c, stat.c, qkv.c, ptr(o.mask), heads, p, site))
   return tape.record(attention, y, { qkv = qkv, stat = stat, mask = o.mask, heads = heads, p = p, site = site },
     qkv.needs)

@@ -8,6 +8,11 @@ local C, check, ptr, want = core.C, core.check, core.ptr, core.want
 local M = {}
 local none = {}
 
+-- As want, for an argument that may be left out.
+local function allow(op, arg, x)
+  if x ~= nil then want(op, arg, x) end
+end
+
 local embed = { name = 'embed' }
 
 --- y[r] = word[ids[r]] + pos[posid[r]].  ids i32 [..], word [V, C] -> [.., C].
@@ -16,6 +21,9 @@ function embed.fwd(ids, word, o)
   want('embed', 'ids', ids)
   want('embed', 'word', word)
   o = o or none
+  allow('embed', 'pos', o.pos)
+  allow('embed', 'posid', o.posid)
+  allow('embed', 'order', o.order)
   local shape = ids:shape()
   shape[#shape + 1] = word:cols()
   local y = Tensor.new(shape)
@@ -38,6 +46,7 @@ local gather = { name = 'gather' }
 function gather.fwd(x, rows, by)
   want('gather', 'x', x)
   want('gather', 'rows', rows)
+  allow('gather', 'order', by)
   local y = Tensor.new { rows:numel(), x:cols() }
   check(C.dm_gather_fwd(y.c, x.c, rows.c))
   return tape.record(gather, y, { x = x, rows = rows, order = by }, x.needs)
@@ -57,6 +66,7 @@ local scatter = { name = 'scatter' }
 function scatter.fwd(x, rows, n, by)
   want('scatter', 'x', x)
   want('scatter', 'rows', rows)
+  allow('scatter', 'order', by)
   local y = Tensor.new { n, x:cols() }
   by = by or order.of(rows, n)
   check(C.dm_scatter_fwd(y.c, x.c, rows.c, by.c))
@@ -80,13 +90,20 @@ function embed_mux.fwd(ids, word, pos, o)
   want('embed_mux', 'ids', ids)
   want('embed_mux', 'word', word)
   want('embed_mux', 'pos', pos)
+  o = o or none
+  want('embed_mux', 'g', o.g)
+  want('embed_mux', 'c', o.c)
   want('embed_mux', 'key', o.key)
+  allow('embed_mux', 'type', o.type)
+  allow('embed_mux', 'weight', o.weight)
+  allow('embed_mux', 'posid', o.posid)
+  allow('embed_mux', 'order', o.order)
   local B, N, S = ids:size(1), ids:size(2), ids:size(3)
   local y, stat = Tensor.new { B, S, word:cols() }, Tensor.new { B, N, S, 2 }
   local a = { ids = ids, word = word, pos = pos, g = o.g, c = o.c, key = o.key, type = o.type, weight = o.weight,
               scale = o.scale or 1, posid = o.posid, order = o.order, pad = o.pad or -1, p = o.p or 0,
               site = o.site or 0, stat = stat }
-  check(C.dm_embed_mux_fwd(y.c, stat.c, ids.c, ptr(a.posid), word.c, pos.c, ptr(a.type), ptr(a.g), ptr(a.c), a.key.c,
+  check(C.dm_embed_mux_fwd(y.c, stat.c, ids.c, ptr(a.posid), word.c, pos.c, ptr(a.type), a.g.c, a.c.c, a.key.c,
     ptr(a.weight), a.scale, a.pad, a.p, a.site, o.eps or 1e-5))
   return tape.record(embed_mux, y, a, word.needs or pos.needs or a.g.needs or a.c.needs or a.key.needs
     or (a.type and a.type.needs))
