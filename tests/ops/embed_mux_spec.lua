@@ -35,7 +35,7 @@ local function case(o)
   if o.learn then grads[#grads + 1] = 'key' end
   return h.op_case {
     sizes = { { 1, 1, 1, 4 }, { 2, 3, 4, 6 }, { 3, 5, 17, 65 }, { 2, 20, 40, 16 } },
-    grad_sizes = { { 1, 1, 1, 4 }, { 2, 3, 4, 6 }, o.chunks and { 2, 7, 40, 3 } or nil },
+    grad_sizes = { { 1, 1, 1, 4 }, { 2, 3, 4, 6 } },
     make = function(B, N, S, C)
       local a = { ids = h.ints(0, 8, B, N, S), word = h.rand(9, C), pos = h.rand(S + 1, C), g = h.rand(C),
                   c = h.rand(C), key = h.rand(N, C), type = o.type and h.rand(C) or nil,
@@ -57,7 +57,6 @@ local cases = {
   ['embed_mux with dropout and learned keys'] = case { p = 0.2, pad = -1, learn = true },
   ['embed_mux without pads, with weights'] = case { p = 0, pad = 2, weight = true },
   ['embed_mux with type and positions given'] = case { p = 0.1, pad = -1, type = true, posid = true },
-  ['embed_mux in several chunks'] = case { p = 0.1, pad = 1, learn = true, weight = true, chunks = true },
 }
 
 for name, c in pairs(cases) do
@@ -68,17 +67,36 @@ for name, c in pairs(cases) do
 end
 
 describe('embed_mux', function()
-  it('equals embed, layernorm and mux one after the other', function()
-    dm.step(function()
-      local B, N, S, C = 2, 3, 5, 8
-      local ids, word, pos = h.tensor(h.ints(0, 8, B, N, S)), h.tensor(h.rand(9, C)), h.tensor(h.rand(S, C))
-      local g, c, key = h.tensor(h.rand(C)), h.tensor(h.rand(C)), h.tensor(h.rand(N, C))
-      local posid = {}
-      for r = 0, B * N * S - 1 do posid[r + 1] = r % S end
-      local e = dm.embed(ids, word, { pos = pos, posid = dm.tensor(posid, { B, N, S }, 'i32') })
-      local x = dm.layernorm(e, g, c):view { B, N, S, C }
-      h.close(dm.embed_mux(ids, word, pos, { g = g, c = c, key = key }):totable(), dm.mux(x, key):totable(), 1e-5)
-    end)
+  it('equals embed, layernorm, dropout and mux one after the other, with rows enough for several chunks', function()
+    local B, N, S, C, p = 3, 7, 40, 9, 0.1
+    local positions = {}
+    for r = 0, B * N * S - 1 do positions[r + 1] = r % S end
+    local function parts(t)
+      local e = dm.embed(t.ids, t.word, { pos = t.pos, posid = dm.tensor(positions, { B, N, S }, 'i32') })
+      local x = dm.dropout(dm.layernorm(e, t.g, t.c), p, SITE)
+      return dm.mux(x, t.key, { weight = t.weight, scale = SCALE })
+    end
+    local function fused(t)
+      return dm.embed_mux(t.ids, t.word, t.pos, { g = t.g, c = t.c, key = t.key, weight = t.weight, scale = SCALE,
+        p = p, site = SITE })
+    end
+    local names = { 'word', 'pos', 'g', 'c', 'key' }
+    local function results(fn)
+      return dm.step(function()
+        h.reseed(2)
+        local t = { ids = h.tensor(h.ints(0, 8, B, N, S)), word = h.tensor(h.rand(9, C)), pos = h.tensor(h.rand(S, C)),
+                    g = h.tensor(h.rand(C)), c = h.tensor(h.rand(C)), key = h.tensor(h.rand(N, C)),
+                    weight = h.tensor(h.rand(B, N)) }
+        for _, name in ipairs(names) do t[name].needs = true end
+        local y = dm.tape.recording(fn, t)
+        dm.tape.backward(y, h.tensor(h.rand(B, S, C)))
+        local out = { y = y:totable() }
+        for _, name in ipairs(names) do out[name] = t[name].grad:totable() end
+        return out
+      end)
+    end
+    local got, want = results(fused), results(parts)
+    for name in pairs(want) do h.close(got[name], want[name], h.twin and 1e-12 or 1e-5, name) end
   end)
 
   it('gives the same bits for one and two threads', function()
@@ -117,8 +135,8 @@ describe('embed_mux', function()
   it('leaves pads and instances of weight 0 without any gradient', function()
     dm.step(function()
       h.reseed(9)
-      local ids, word, pos = dm.tensor({ 0, 1, 2, 3 }, { 1, 2, 2 }, 'i32'), h.tensor(h.rand(4, 5)), h.tensor(h.rand(2, 5))
-      local key = h.tensor(h.rand(2, 5))
+      local ids, word = dm.tensor({ 0, 1, 2, 3 }, { 1, 2, 2 }, 'i32'), h.tensor(h.rand(4, 5))
+      local pos, key = h.tensor(h.rand(2, 5)), h.tensor(h.rand(2, 5))
       word.needs, key.needs = true, true
       local y = dm.tape.recording(dm.embed_mux, ids, word, pos, { g = h.tensor(h.rand(5)), c = h.tensor(h.rand(5)),
         key = key, pad = 1, weight = dm.tensor({ 1, 0 }, { 1, 2 }) })

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""The same training step in PyTorch: what bench/run compares with. Prints the median of its steps in ms, as JSON.
+
+T-MUX as published: post-norm encoder, Gaussian Hadamard keys, mean over N, index prefix, CLS read-out, a retrieval head
+of its own over the whole vocabulary, dropout 0.1, AdamW. Written as a careful user would: fused attention
+(scaled_dot_product_attention), packed q, k, v, optional torch.compile.
+"""
+import argparse, json, math, statistics, time
+import torch, torch.nn as nn, torch.nn.functional as F
+
+p = argparse.ArgumentParser()
+for name, value in dict(layers=12, width=768, heads=12, vocab=50265, n=20, length=64, rows=4, steps=6, warmup=2,
+                        threads=2).items():
+    p.add_argument("--" + name, type=int, default=value)
+p.add_argument("--compile", action="store_true")
+a = p.parse_args()
+torch.set_num_threads(a.threads)
+torch.manual_seed(0)
+C, N, V, P = a.width, a.n, a.vocab, a.n + 1
+ROWS = V + N + 2
+
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(C, 3 * C), nn.Linear(C, C)
+        self.up, self.down = nn.Linear(C, 4 * C), nn.Linear(4 * C, C)
+        self.norm1, self.norm2 = nn.LayerNorm(C), nn.LayerNorm(C)
+        self.drop = nn.Dropout(0.1)
+
+    def forward(self, x):
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, a.heads, C // a.heads).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=0.1 if self.training else 0.0)
+        x = self.norm1(x + self.drop(self.out(y.transpose(1, 2).reshape(b, t, C))))
+        return self.norm2(x + self.drop(self.down(F.gelu(self.up(x)))))
+
+
+class Demux(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.of_key, self.of_state, self.norm = nn.Linear(C, C, bias=False), nn.Linear(C, C), nn.LayerNorm(C)
+
+    def forward(self, key, state):
+        return self.norm(F.gelu(self.of_key(key) + self.of_state(state)))
+
+
+class TMux(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.word, self.position, self.norm = nn.Embedding(ROWS, C), nn.Embedding(514, C), nn.LayerNorm(C)
+        self.drop = nn.Dropout(0.1)
+        self.layers = nn.ModuleList(Layer() for _ in range(a.layers))
+        self.task, self.retrieval = Demux(), Demux()
+        self.dense, self.out, self.decoder = nn.Linear(C, C), nn.Linear(C, 2), nn.Linear(C, V)
+        key = torch.randn(N, C)
+        self.register_buffer("key", key / key.norm(dim=1, keepdim=True) * math.sqrt(C))
+        prefix = torch.full((N, P), V + N)
+        prefix[torch.arange(N), torch.arange(N)] = V + torch.arange(N)
+        prefix[:, N] = V + N + 1
+        self.register_buffer("prefix", prefix)
+        for m in self.modules():
+            if isinstance(m, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(m.weight, std=0.02)
+
+    def forward(self, ids, label, who):
+        b = ids.shape[0]
+        full = torch.cat([self.prefix.expand(b, -1, -1), ids], 2)
+        e = self.drop(self.norm(self.word(full) + self.position.weight[: full.shape[2]]))
+        x = (e * self.key[None, :, None]).mean(1)
+        for layer in self.layers:
+            x = layer(x)
+        keys, cls, body = x[:, :N], x[:, N:P], x[:, P:]
+        z = self.task(keys, cls)
+        loss = F.cross_entropy(self.out(F.gelu(self.dense(z))).flatten(0, 1), label)
+        rows = torch.arange(b)[:, None]
+        r = self.retrieval(keys[rows, who], body)
+        words = ids[rows, who, torch.arange(a.length)]
+        return 0.9 * loss + 0.1 * F.cross_entropy(self.decoder(r).flatten(0, 1), words.flatten())
+
+
+model = TMux().train()
+step = torch.compile(model) if a.compile else model
+optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
+ids = torch.randint(4, V, (a.rows, N, a.length))
+label = torch.randint(0, 2, (a.rows * N,))
+who = torch.randint(0, N, (a.rows, a.length))
+times = []
+for k in range(a.warmup + a.steps):
+    t = time.perf_counter()
+    loss = step(ids, label, who)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    if k >= a.warmup:
+        times.append(time.perf_counter() - t)
+import resource
+print(json.dumps(dict(program="torch " + torch.__version__ + (" compiled" if a.compile else ""),
+                      ms=round(1e3 * statistics.median(times), 1), loss=round(loss.item(), 3),
+                      peak_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))))
