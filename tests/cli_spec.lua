@@ -101,8 +101,8 @@ describe('datamux', function()
     sys.remove(dir)
   end)
 
-  it('refuses missing data with where it looked, and exit code 3', function()
-    refused(3, 'looked in: /nowhere/SST-2/train.tsv', 'recipes/sst2_n20.lua',
+  it('refuses missing data with where it looked: exit code 8 where a download might help', function()
+    refused(8, 'looked in: /nowhere/SST-2/train.tsv', 'recipes/sst2_n20.lua',
       { env = 'DATAMUX_DATA=/nowhere DATAMUX_CACHE=/nowhere DATAMUX_OFFLINE=1' })
   end)
 
