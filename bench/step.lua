@@ -5,6 +5,7 @@
 local ffi = require 'ffi'
 local dm = require 'datamux'
 local core = require 'datamux.ffi'
+local estimate = require 'datamux.estimate'
 local json = require 'datamux.json'
 local Optimiser = require 'datamux.optim'
 local C = core.C
@@ -29,29 +30,9 @@ local function median(t)
   return t[math.ceil(#t / 2)]
 end
 
--- GFLOP/s of one large product.
-local function rate()
-  local n, times = 2048, {}
-  local a, b = dm.randn(n, n), dm.randn(n, n)
-  for i = 1, 7 do
-    dm.step(function()
-      local t = C.dm_clock()
-      dm.matmul(a, b)
-      times[i] = C.dm_clock() - t
-    end)
-  end
-  table.sort(times)
-  return 2 * n ^ 3 / times[1] / 1e9
-end
-
--- Operations of the step's matrix products: forward, and twice that backward.
-local function operations()
-  local T = S + N + 1
-  local encoder = o.layers * (12 * W * W * B * T + 2 * B * T * T * W)
-  local retrieval = (2 * W * W + V * W) * B * S
-  local task = 4 * W * W * B * N
-  return 2 * 3 * (encoder + retrieval + task)
-end
+-- What the step's matrix products are: see datamux.estimate.
+local plan = { model = { width = W, layers = o.layers, inner = 4 * W }, mux = { n = N },
+               demux = { kind = 'index', rank = 0, read = 'cls' } }
 
 local total = B * N * S
 local ids, length, label = ffi.new('int32_t[?]', total), ffi.new('int32_t[?]', B * N), ffi.new('int32_t[?]', B * N)
@@ -82,6 +63,6 @@ for k = 1, o.warmup + o.steps do
   step(k)
   if k > o.warmup then times[#times + 1] = C.dm_clock() - t end
 end
-local gflops = rate()
+local gflops = estimate.rate(2048) / 1e9
 print(json.encode { program = 'datamux ' .. ffi.string(C.dm_version()), ms = 1e3 * median(times), loss = loss,
-  floor_ms = operations() / gflops / 1e6, gflops = gflops, peak_mib = dm.memory().peak / 1048576 })
+  floor_ms = estimate.step(plan, B, S, { vocab = V }, true) / gflops / 1e6, gflops = gflops, peak_mib = dm.memory().peak / 1048576 })

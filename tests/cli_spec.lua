@@ -106,6 +106,20 @@ describe('datamux', function()
       { env = 'DATAMUX_DATA=/nowhere DATAMUX_CACHE=/nowhere DATAMUX_OFFLINE=1' })
   end)
 
+  it('says that the small profile was taken, and what the other would take', function()
+    local dir = scratch()
+    sys.write(dir .. '/two.lua', [[return require('datamux').recipe { task = 'synthetic', mux = { n = 2 }, profiles = {
+      small = { model = { layers = 1, width = 16, heads = 2 }, train = { steps = 1, rows = 2 } },
+      paper = { model = { layers = 12, width = 768, heads = 12 }, train = { epochs = 10, rows = 8 } } } }]])
+    local code, _, err = run(dir .. '/two.lua eval.groupings=1 -o ' .. dir)
+    assert.are.equal(0, code, err)
+    contains(err, 'small (1 x 16): no GPU is used. profile=paper (12 x 768) would take about')
+    code, _, err = run(dir .. '/two.lua profile=small eval.groupings=1 -o ' .. dir)
+    assert.are.equal(0, code, err)
+    assert.is_nil(err:find('would take', 1, true))
+    sys.remove(dir)
+  end)
+
   it('refuses a device that is not there', function()
     refused(4, 'cuda cannot be used', 'recipes/quickstart.lua -d cuda', { env = 'DATAMUX_BACKENDS=/nowhere' })
   end)

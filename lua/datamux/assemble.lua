@@ -7,7 +7,9 @@ local synthetic = require 'datamux.data.synthetic'
 local corpus = require 'datamux.data.corpus'
 local loader = require 'datamux.data.loader'
 local cache = require 'datamux.data.cache'
+local sys = require 'datamux.sys'
 local text = require 'datamux.text'
+local tokens = require 'datamux.data.tokens'
 
 local M = {}
 
@@ -29,9 +31,11 @@ local function tokenizer(config, lines)
 end
 
 local function encode(tok, set, length)
-  local out = tok:encode_lines(set.texts, { max = length })
+  local whole = table.concat(set.texts, '\n')
+  local out = tokens.of({ tokens.tokenizer_key(tok), sys.sha256(whole), 'lines ' .. length }, #whole,
+    function() return tok:encode_lines(set.texts, { max = length }) end)
   return { ids = out.ids, offset = out.offset, n = out.n, labels = set.labels, truncated = out.truncated,
-           vocab_size = tok.vocab_size }
+           vocab_size = tok.vocab_size, base = out }
 end
 
 --- Data of a configuration: { tok, train, dev (encoded sets), warmup (the set of the warm-up), held_out (texts the

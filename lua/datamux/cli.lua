@@ -94,6 +94,23 @@ local function banner(config, session, run)
   return lines
 end
 
+-- Where the small profile was taken because there is no GPU: a line that says so, and what the other would take.
+local function small_profile(recipe, overrides, config, list, session)
+  for _, e in ipairs(list) do
+    if e.path == 'profile' and (e.from ~= 'derived' or e.value ~= 'small') then return nil end
+  end
+  if not (recipe.table.profiles and recipe.table.profiles.paper) then return nil end
+  local words = { 'profile=paper' }
+  for _, w in ipairs(overrides) do words[#words + 1] = w end
+  local paper, estimate = recipe:resolve(words), require 'datamux.estimate'
+  local d = session.data
+  local facts = { train = d.train.n, length = d.train.offset[d.train.n] / d.train.n, vocab = d.tok.vocab_size }
+  local work, rate = estimate.plan(paper, facts), estimate.rate()
+  return ('size   small (%d x %d): no GPU is used. profile=paper (%d x %d) would take about %s here (%.1e operations at '
+    .. '%.0f GFLOP/s)'):format(config.model.layers, config.model.width, paper.model.layers, paper.model.width,
+    estimate.words(work / rate), work, rate / 1e9)
+end
+
 local function progress_mode(o)
   if o.quiet then return 'none' end
   if o.progress ~= 'auto' then return o.progress end
@@ -141,7 +158,10 @@ local function train(recipe, overrides, o, argv)
   if o.resume then resumed = checkpoint.load(run.dir, function(text) log:note(text) end) end
   session.run_dir, session.log = run.dir, log
   if resumed then session:restore(resumed) end
-  log:banner(banner(config, session, run))
+  local lines = banner(config, session, run)
+  local size = small_profile(recipe, overrides, config, list, session)
+  if size then table.insert(lines, 3, size) end
+  log:banner(lines)
   local ok, results, stopped = pcall(session.run, session)
   log:close()
   if not ok then
