@@ -20,12 +20,14 @@ void dm_arena_fail_every(int32_t n) {
   fail_count = 0;
 }
 
+dm_status dm_refusal(const dm_device *d, size_t bytes) {
+  if (fail_every < 1 || ++fail_count % fail_every) return DM_OK;
+  return dm_fail(DM_ENOMEM, "memory: %.1f MiB on %s refused (a test asked for it)", (double)bytes / 1048576.0, d->name);
+}
+
 /* -- chunks ------------------------------------------------------------------------------------- */
 
 static dm_status chunk_new(dm_chunk **out, dm_device *d, size_t size) {
-  if (fail_every > 0 && ++fail_count % fail_every == 0) {
-    return dm_fail(DM_ENOMEM, "memory: %.1f MiB on %s refused (a test asked for it)", size / 1048576.0, d->name);
-  }
   dm_chunk *c = calloc(1, sizeof *c);
   if (!c) return dm_fail(DM_ENOMEM, "memory: no room for a descriptor");
   void *data;
@@ -150,10 +152,8 @@ dm_status dm_arena_reset(dm_arena *a) {
   chunks_free(a->first, a->device);
   a->first = a->last = NULL;
   dm_chunk *c;
-  dm_status s = chunk_new(&c, a->device, size);
-  if (s) return s;
-  a->first = a->last = c;
-  return DM_OK;
+  if (chunk_new(&c, a->device, size) == DM_OK) a->first = a->last = c;
+  return DM_OK;                 /* where the whole does not fit in one piece, the next step takes pieces again */
 }
 
 /* -- allocation ------------------------------------------------------------------------------------ */
@@ -191,8 +191,8 @@ dm_status dm_tensor_alloc(dm_tensor *t, dm_arena *a) {
   if (n > 4.0e12) return dm_fail(DM_ENOMEM, "memory: tensor of %.3g bytes, more than any device has", n);
   size_t bytes = ((size_t)n + DM_ALIGN - 1) / DM_ALIGN * DM_ALIGN;
   if (!bytes) bytes = DM_ALIGN;
-  dm_status s = room(a, bytes);
-  if (s) return s;
+  dm_status s = dm_refusal(a->device, bytes);
+  if (s || (s = room(a, bytes))) return s;
   t->data = a->last->data + a->last->used;
   a->last->used += bytes;
   a->device->memory.used += (double)bytes;

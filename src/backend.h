@@ -167,6 +167,9 @@ dm_status dm_fail(dm_status s, const char *format, ...) __attribute__((format(pr
 /* The device's scratch block, at least `bytes` long, 256-byte aligned, valid until the next call. An op asks once. */
 dm_status dm_scratch(dm_device *d, size_t bytes, void **p);
 
+/* OK, or ENOMEM where dm_arena_fail_every has this allocation fail: asked before each one. */
+dm_status dm_refusal(const dm_device *d, size_t bytes);
+
 /* -- for src/op_*.c -------------------------------------------------------------------------------- */
 
 /* "[2, 3, 4]" in one of a few thread-local buffers: usable eight times within one message. */

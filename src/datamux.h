@@ -141,7 +141,7 @@ double dm_arena_size(const dm_arena *a);
 
 dm_device *dm_arena_device(const dm_arena *a);
 
-/* Test switches: fill released memory with NaN (0/1); let every n-th allocation fail (0 = never). */
+/* Test switches: fill released memory with NaN (0/1); let every n-th allocation (tensor or scratch) fail (0 = never). */
 void dm_arena_poison(int32_t on);
 void dm_arena_fail_every(int32_t n);
 

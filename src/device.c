@@ -127,6 +127,8 @@ dm_status dm_device_memory(const dm_device *d, dm_memory *out) {
 }
 
 dm_status dm_scratch(dm_device *d, size_t bytes, void **p) {
+  dm_status refused = dm_refusal(d, bytes);
+  if (refused) return refused;
   if (bytes > d->scratch_size) {
     size_t size = bytes + bytes / 4 + 4096;
     void *fresh;

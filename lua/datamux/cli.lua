@@ -106,8 +106,8 @@ local function small_profile(recipe, overrides, config, list, session)
   local d = session.data
   local facts = { train = d.train.n, length = d.train.offset[d.train.n] / d.train.n, vocab = d.tok.vocab_size }
   local work, rate = estimate.plan(paper, facts), estimate.rate()
-  return ('size   small (%d x %d): no GPU is used. profile=paper (%d x %d) would take about %s here (%.1e operations at '
-    .. '%.0f GFLOP/s)'):format(config.model.layers, config.model.width, paper.model.layers, paper.model.width,
+  return ('size   small (%d x %d): no GPU is used. profile=paper (%d x %d) would take about %s here (%.1e operations '
+    .. 'at %.0f GFLOP/s)'):format(config.model.layers, config.model.width, paper.model.layers, paper.model.width,
     estimate.words(work / rate), work, rate / 1e9)
 end
 

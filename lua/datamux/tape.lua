@@ -49,20 +49,38 @@ function M.clear()
   M.n = 0
 end
 
+-- A walk back that failed leaves half-written gradients: those of all parameters on the tape are dropped.
+local function drop_gradients(t, depth)
+  for _, v in pairs(t) do
+    if type(v) == 'table' then
+      if v.store then v.grad = nil elseif depth > 0 and not v.c then drop_gradients(v, depth - 1) end
+    end
+  end
+end
+
+local function walk()
+  for k = M.n, 1, -1 do
+    local node = M.nodes[k]
+    if node.y.grad then node.op.bwd(node.y, node.args) end
+  end
+end
+
 --- Gradients of `loss` with respect to everything that needs one. `seed` is d/d loss, default 1 everywhere.
---- Raises when nothing was recorded.
+--- Raises when nothing was recorded. After an error the gradients of this update are gone, as if it had not begun.
 function M.backward(loss, seed)
   if not loss.needs then
     core.raise 'backward: nothing was recorded for this tensor, expected a loss made with the tape on'
   end
-  loss.grad = seed or loss:like():fill(1)
   M.on = false
-  for k = M.n, 1, -1 do
-    local node = M.nodes[k]
-    if node.y.grad then node.op.bwd(node.y, node.args) end
-    node.op, node.y, node.args = nil, nil, nil
+  local ok, why = pcall(function()
+    loss.grad = seed or loss:like():fill(1)
+    walk()
+  end)
+  if not ok then
+    for k = 1, M.n do drop_gradients(M.nodes[k].args, 2) end
   end
-  M.n = 0
+  M.clear()
+  if not ok then error(why, 0) end
 end
 
 --- Runs fn(...) with the tape on, and off again afterwards, also after an error; returns its first three results.

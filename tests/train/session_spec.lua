@@ -83,6 +83,25 @@ describe('training', function()
     end
   end)
 
+  it('survives a refusal of each allocation of a step, with nothing half-done', function()
+    local clean, hurt = session { 'model.dropout=0' }, session { 'model.dropout=0' }
+    local stage, before, n = hurt.stages[2], weights(hurt), 0
+    repeat
+      n = n + 1
+      hurt.at.global = 0
+      C.dm_arena_fail_every(n)
+      local ok, why = pcall(hurt.step, hurt, stage, 1)
+      C.dm_arena_fail_every(0)
+      if not ok then
+        assert.is_truthy(tostring(why):find 'refused', tostring(why))
+        if n % 25 == 1 then assert.are.same(before, weights(hurt)) end
+      end
+    until ok
+    assert.is_true(n > 50, n .. ' allocations')
+    clean:step(clean.stages[2], 1)
+    assert.are.same(weights(clean), weights(hurt))
+  end)
+
   it('stops with a sentence when the loss is no number', function()
     local s = session { 'warmup.lr=1e30', 'warmup.clip=0', 'warmup.warmup=0' }
     local ok, e = pcall(s.run, s)
