@@ -26,7 +26,7 @@ end
 local floors = {
   { 'ffi' }, { 'scope' }, { 'tensor' }, { 'tape', 'ops/' }, { 'nn/' },
   { 'errors', 'json', 'sys', 'schedule', 'optim', 'safetensors', 'checkpoint', 'models/', 'data/', 'text/' },
-  { 'schema', 'recipe', 'assemble', 'evaluate', 'train', 'rundir', 'report', 'log', 'cli', 'repl', 'init' },
+  { 'schema', 'recipe', 'assemble', 'estimate', 'evaluate', 'train', 'rundir', 'report', 'log', 'cli', 'repl', 'init' },
 }
 
 local function floor(path)
