@@ -112,6 +112,14 @@ struct dm_backend {
   dm_status (*meanpool_fwd)(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *span);
   dm_status (*meanpool_bwd)(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm_tensor *span,
                             uint32_t acc);
+  dm_status (*conv2d_fwd)(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *w,
+                          const dm_tensor *b, int32_t pad, int32_t groups);
+  dm_status (*conv2d_bwd)(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor *db,
+                          const dm_tensor *dy, const dm_tensor *x, const dm_tensor *w, int32_t pad,
+                          int32_t groups, uint32_t acc);
+  dm_status (*maxpool2d_fwd)(dm_device *d, dm_tensor *y, dm_tensor *at, const dm_tensor *x, int32_t k);
+  dm_status (*maxpool2d_bwd)(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm_tensor *at,
+                             uint32_t acc);
   dm_status (*add_fwd)(dm_device *d, dm_tensor *y, const dm_tensor *a, const dm_tensor *b);
   dm_status (*add_bwd)(dm_device *d, dm_tensor *da, dm_tensor *db, const dm_tensor *dy,
                        uint32_t acc);
@@ -146,7 +154,18 @@ struct dm_backend {
                    const dm_tensor *norm, double decayed, float momentum, float decay, float clip);
   dm_status (*norm2)(dm_device *d, dm_tensor *out, const dm_tensor *x);
   dm_status (*zero)(dm_device *d, dm_tensor *x);
-  dm_status (*cast)(dm_device *d, dm_tensor *y, const dm_tensor *x);};
+  dm_status (*cast)(dm_device *d, dm_tensor *y, const dm_tensor *x);
+};
+
+/* The ops of the table, for what must name each: X(linear_fwd) .. */
+#define DM_OPS(X) \
+  X(linear_fwd) X(linear_bwd) X(matmul_fwd) X(matmul_bwd) X(layernorm_fwd) X(layernorm_bwd) X(attention_fwd) \
+  X(attention_bwd) X(embed_fwd) X(embed_bwd) X(gather_fwd) X(gather_bwd) X(scatter_fwd) X(scatter_bwd) \
+  X(embed_mux_fwd) X(embed_mux_bwd) X(mux_fwd) X(mux_bwd) X(demux_fwd) X(demux_bwd) X(unbind_fwd) X(unbind_bwd) \
+  X(meanpool_fwd) X(meanpool_bwd) X(conv2d_fwd) X(conv2d_bwd) X(maxpool2d_fwd) X(maxpool2d_bwd) X(add_fwd) \
+  X(add_bwd) X(scale_fwd) X(scale_bwd) X(act_fwd) X(act_bwd) X(dropout_fwd) X(dropout_bwd) X(xent_fwd) \
+  X(xent_bwd) X(linear_xent_fwd) X(linear_xent_bwd) X(mse_fwd) X(mse_bwd) X(count_correct) X(adamw) X(sgd) \
+  X(norm2) X(zero) X(cast)
 
 extern const dm_backend dm_backend_cpu;
 

@@ -361,6 +361,23 @@ dm_status dm_meanpool_fwd(dm_tensor *y, const dm_tensor *x, const dm_tensor *spa
 /* acc bits: dx. */
 dm_status dm_meanpool_bwd(dm_tensor *dx, const dm_tensor *dy, const dm_tensor *span, uint32_t acc);
 
+/* -- images ------------------------------------------------------------------------------------- */
+
+/* y = conv(x, w) + b: cross-correlation with stride 1, `pad` zeros on each side, channels in `groups` that do not mix.
+**   y [B, Co, H + 2 pad - Kh + 1, W + 2 pad - Kw + 1] out; x [B, Ci, H, W], w [Co, Ci / groups, Kh, Kw] in;
+**   b [Co] in or NULL; groups divides Ci and Co. */
+dm_status dm_conv2d_fwd(dm_tensor *y, const dm_tensor *x, const dm_tensor *w, const dm_tensor *b, int32_t pad,
+                        int32_t groups);
+/* acc bits: dx, dw, db. */
+dm_status dm_conv2d_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_tensor *dy, const dm_tensor *x,
+                        const dm_tensor *w, int32_t pad, int32_t groups, uint32_t acc);
+
+/* The largest of each k x k window, windows side by side, what does not fill one dropped; of equals the first.
+**   y [B, C, H / k, W / k] out; at i32 of its shape out (where it lay in its H x W plane); x [B, C, H, W] in. */
+dm_status dm_maxpool2d_fwd(dm_tensor *y, dm_tensor *at, const dm_tensor *x, int32_t k);
+/* acc bits: dx. */
+dm_status dm_maxpool2d_bwd(dm_tensor *dx, const dm_tensor *dy, const dm_tensor *at, uint32_t acc);
+
 /* -- pointwise ---------------------------------------------------------------------------------- */
 
 /* y = a + b, same shape. */

@@ -36,20 +36,21 @@ describe('the interface', function()
   end)
 
   it('has a row in the backend for every op', function()
-    local backend, cpu = text 'src/backend.h', text 'kernels/cpu/backend.c'
+    local backend, cpu = text 'src/backend.h', text 'kernels/cpu/cpu.h'
     for name in pairs(ops) do
       assert.is_truthy(backend:find('(*' .. name .. ')', 1, true), name .. ' is not in struct dm_backend')
-      assert.is_truthy(cpu:find('.' .. name .. ' = cpu_' .. name, 1, true), name .. ' is not in the CPU table')
+      assert.is_truthy(backend:find('X(' .. name .. ')', 1, true), name .. ' is not in DM_OPS')
+      assert.is_truthy(cpu:find('cpu_' .. name .. '(', 1, true), name .. ' is not in the CPU backend')
     end
   end)
 
   it('is used from Lua and named in a spec, op by op', function()
     local lua, specs = '', ''
-    for _, f in ipairs { 'linear', 'norm', 'attn', 'embed', 'mux', 'point', 'loss' } do
+    for _, f in ipairs { 'linear', 'norm', 'attn', 'embed', 'mux', 'conv', 'point', 'loss' } do
       lua = lua .. text('lua/datamux/ops/' .. f .. '.lua')
     end
     lua = lua .. text 'lua/datamux/optim.lua' .. text 'lua/datamux/nn/module.lua' .. text 'lua/datamux/tensor.lua'
-    for _, f in ipairs { 'linear', 'norm', 'attn', 'embed', 'embed_mux', 'mux', 'point', 'loss', 'optim' } do
+    for _, f in ipairs { 'linear', 'norm', 'attn', 'embed', 'embed_mux', 'mux', 'conv', 'point', 'loss', 'optim' } do
       specs = specs .. text('tests/ops/' .. f .. '_spec.lua')
     end
     for name in pairs(ops) do

@@ -119,50 +119,9 @@ const char *dm_backend_missing(const dm_backend *b) {
   if (!b->get) return "get";
   if (!b->sync) return "sync";
   if (!b->fill) return "fill";
-  if (!b->linear_fwd) return "linear_fwd";
-  if (!b->linear_bwd) return "linear_bwd";
-  if (!b->matmul_fwd) return "matmul_fwd";
-  if (!b->matmul_bwd) return "matmul_bwd";
-  if (!b->layernorm_fwd) return "layernorm_fwd";
-  if (!b->layernorm_bwd) return "layernorm_bwd";
-  if (!b->attention_fwd) return "attention_fwd";
-  if (!b->attention_bwd) return "attention_bwd";
-  if (!b->embed_fwd) return "embed_fwd";
-  if (!b->embed_bwd) return "embed_bwd";
-  if (!b->gather_fwd) return "gather_fwd";
-  if (!b->gather_bwd) return "gather_bwd";
-  if (!b->scatter_fwd) return "scatter_fwd";
-  if (!b->scatter_bwd) return "scatter_bwd";
-  if (!b->embed_mux_fwd) return "embed_mux_fwd";
-  if (!b->embed_mux_bwd) return "embed_mux_bwd";
-  if (!b->mux_fwd) return "mux_fwd";
-  if (!b->mux_bwd) return "mux_bwd";
-  if (!b->demux_fwd) return "demux_fwd";
-  if (!b->demux_bwd) return "demux_bwd";
-  if (!b->unbind_fwd) return "unbind_fwd";
-  if (!b->unbind_bwd) return "unbind_bwd";
-  if (!b->meanpool_fwd) return "meanpool_fwd";
-  if (!b->meanpool_bwd) return "meanpool_bwd";
-  if (!b->add_fwd) return "add_fwd";
-  if (!b->add_bwd) return "add_bwd";
-  if (!b->scale_fwd) return "scale_fwd";
-  if (!b->scale_bwd) return "scale_bwd";
-  if (!b->act_fwd) return "act_fwd";
-  if (!b->act_bwd) return "act_bwd";
-  if (!b->dropout_fwd) return "dropout_fwd";
-  if (!b->dropout_bwd) return "dropout_bwd";
-  if (!b->xent_fwd) return "xent_fwd";
-  if (!b->xent_bwd) return "xent_bwd";
-  if (!b->linear_xent_fwd) return "linear_xent_fwd";
-  if (!b->linear_xent_bwd) return "linear_xent_bwd";
-  if (!b->mse_fwd) return "mse_fwd";
-  if (!b->mse_bwd) return "mse_bwd";
-  if (!b->count_correct) return "count_correct";
-  if (!b->adamw) return "adamw";
-  if (!b->sgd) return "sgd";
-  if (!b->norm2) return "norm2";
-  if (!b->zero) return "zero";
-  if (!b->cast) return "cast";
+#define DM_MISSING(op) if (!b->op) return #op;
+  DM_OPS(DM_MISSING)
+#undef DM_MISSING
   return NULL;
 }
 
@@ -178,48 +137,7 @@ const dm_backend dm_backend_cpu = {
   .get = cpu_get,
   .sync = cpu_sync,
   .fill = cpu_fill,
-  .linear_fwd = cpu_linear_fwd,
-  .linear_bwd = cpu_linear_bwd,
-  .matmul_fwd = cpu_matmul_fwd,
-  .matmul_bwd = cpu_matmul_bwd,
-  .layernorm_fwd = cpu_layernorm_fwd,
-  .layernorm_bwd = cpu_layernorm_bwd,
-  .attention_fwd = cpu_attention_fwd,
-  .attention_bwd = cpu_attention_bwd,
-  .embed_fwd = cpu_embed_fwd,
-  .embed_bwd = cpu_embed_bwd,
-  .gather_fwd = cpu_gather_fwd,
-  .gather_bwd = cpu_gather_bwd,
-  .scatter_fwd = cpu_scatter_fwd,
-  .scatter_bwd = cpu_scatter_bwd,
-  .embed_mux_fwd = cpu_embed_mux_fwd,
-  .embed_mux_bwd = cpu_embed_mux_bwd,
-  .mux_fwd = cpu_mux_fwd,
-  .mux_bwd = cpu_mux_bwd,
-  .demux_fwd = cpu_demux_fwd,
-  .demux_bwd = cpu_demux_bwd,
-  .unbind_fwd = cpu_unbind_fwd,
-  .unbind_bwd = cpu_unbind_bwd,
-  .meanpool_fwd = cpu_meanpool_fwd,
-  .meanpool_bwd = cpu_meanpool_bwd,
-  .add_fwd = cpu_add_fwd,
-  .add_bwd = cpu_add_bwd,
-  .scale_fwd = cpu_scale_fwd,
-  .scale_bwd = cpu_scale_bwd,
-  .act_fwd = cpu_act_fwd,
-  .act_bwd = cpu_act_bwd,
-  .dropout_fwd = cpu_dropout_fwd,
-  .dropout_bwd = cpu_dropout_bwd,
-  .xent_fwd = cpu_xent_fwd,
-  .xent_bwd = cpu_xent_bwd,
-  .linear_xent_fwd = cpu_linear_xent_fwd,
-  .linear_xent_bwd = cpu_linear_xent_bwd,
-  .mse_fwd = cpu_mse_fwd,
-  .mse_bwd = cpu_mse_bwd,
-  .count_correct = cpu_count_correct,
-  .adamw = cpu_adamw,
-  .sgd = cpu_sgd,
-  .norm2 = cpu_norm2,
-  .zero = cpu_zero,
-  .cast = cpu_cast,
+#define DM_ROW(op) .op = cpu_##op,
+  DM_OPS(DM_ROW)
+#undef DM_ROW
 };

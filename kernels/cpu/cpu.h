@@ -86,6 +86,14 @@ dm_status cpu_unbind_bwd(dm_device *d, dm_tensor *dkey, dm_tensor *dh, dm_tensor
 dm_status cpu_meanpool_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *span);
 dm_status cpu_meanpool_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm_tensor *span,
                            uint32_t acc);
+dm_status cpu_conv2d_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *w,
+                         const dm_tensor *b, int32_t pad, int32_t groups);
+dm_status cpu_conv2d_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor *db,
+                         const dm_tensor *dy, const dm_tensor *x, const dm_tensor *w, int32_t pad,
+                         int32_t groups, uint32_t acc);
+dm_status cpu_maxpool2d_fwd(dm_device *d, dm_tensor *y, dm_tensor *at, const dm_tensor *x, int32_t k);
+dm_status cpu_maxpool2d_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm_tensor *at,
+                            uint32_t acc);
 dm_status cpu_add_fwd(dm_device *d, dm_tensor *y, const dm_tensor *a, const dm_tensor *b);
 dm_status cpu_add_bwd(dm_device *d, dm_tensor *da, dm_tensor *db, const dm_tensor *dy,
                       uint32_t acc);

@@ -20,8 +20,8 @@ local rooms = {
 local ops = {
   linear = 'linear', matmul = 'linear', layernorm = 'norm', attention = 'attn', embed = 'embed', gather = 'embed',
   scatter = 'embed', embed_mux = 'embed', mux = 'mux', demux = 'mux', unbind = 'mux', meanpool = 'mux',
-  add = 'point', scale = 'point', act = 'point', dropout = 'point', xent = 'loss', linear_xent = 'loss',
-  mse = 'loss', count_correct = 'loss',
+  conv2d = 'conv', maxpool2d = 'conv', add = 'point', scale = 'point', act = 'point', dropout = 'point',
+  xent = 'loss', linear_xent = 'loss', mse = 'loss', count_correct = 'loss',
 }
 
 local function room(entries)

@@ -68,8 +68,8 @@ for name, c in pairs { ['attention'] = case(2, false, 0), ['attention with a key
 end
 
 describe('attention', function()
-  it('gives the same bits for one and two threads', function()
-    h.same_bits(function()
+  it('agrees for one and two threads', function()
+    h.close_threads(function()
       h.reseed(4)
       local qkv = h.tensor(h.rand(3, 19, 3 * 32))
       qkv.needs = true
