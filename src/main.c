@@ -2,7 +2,7 @@
 ** includes a Lua header.
 **
 **   datamux SCRIPT args     a file whose name does not end in .lua runs as a plain script (so busted runs under it)
-**   datamux -e CODE | -l MODULE | -     as the standalone interpreter
+**   datamux -e CODE | -l MODULE | -     as the standalone interpreter; an expression's values are printed
 **   anything else           datamux.cli decides: recipe, prompt, options
 **
 ** Ctrl-C. The handler counts (dm_interrupted; training loops poll it) and, where host.interactive(true) was
@@ -247,6 +247,19 @@ static int is_plain_script(const char *name) {
   return stat(name, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+/* Code of -e: statements, or an expression whose values are then printed. Leaves a function, or the statements' fault. */
+static int load_code(lua_State *L, const char *code) {
+  int failed = luaL_loadbuffer(L, code, strlen(code), "=-e");
+  if (!failed) return 0;
+  lua_pushfstring(L, "print(%s)", code);
+  size_t n;
+  const char *text = lua_tolstring(L, -1, &n);
+  int worse = luaL_loadbuffer(L, text, n, "=-e");
+  lua_remove(L, -2);
+  if (worse) lua_pop(L, 1); else lua_remove(L, -2);
+  return worse ? failed : 0;
+}
+
 static int dispatch(lua_State *L, int argc, char **argv) {
   int i = 1, ran = 0, code = 0;
   for (; i + 1 < argc && (!strcmp(argv[i], "-e") || !strcmp(argv[i], "-l")) && code == 0; i += 2) {
@@ -255,7 +268,7 @@ static int dispatch(lua_State *L, int argc, char **argv) {
     if (argv[i][1] == 'e') {
       interactive = 1;
       luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
-      int failed = luaL_loadbuffer(L, argv[i + 1], strlen(argv[i + 1]), "=-e");
+      int failed = load_code(L, argv[i + 1]);
       if (!failed) luaJIT_setmode(L, -1, LUAJIT_MODE_ALLFUNC | LUAJIT_MODE_OFF);
       code = run_chunk(L, failed, 0, NULL, 0);
       interactive = 0;

@@ -57,6 +57,8 @@ describe('datamux', function()
   it('runs code and scripts, with their arguments', function()
     local code, out = run '-e "print(6 * 7)"'
     assert.are.same({ 0, '42\n' }, { code, out })
+    code, out = run '-e "6 * 7, 1"'
+    assert.are.same({ 0, '42\t1\n' }, { code, out })
     local dir = scratch()
     sys.write(dir .. '/s.lua', 'print(arg[1], ...)')
     code, out = run(dir .. '/s.lua a b')
@@ -70,6 +72,9 @@ describe('datamux', function()
     local code, _, err = run '-e "error(\'mine\')"'
     assert.are.equal(1, code)
     contains(err, 'mine')
+    code, _, err = run '-e "1 +"'
+    assert.are.equal(1, code)
+    contains(err, "unexpected symbol near '1'")
   end)
 
   it('refuses unknown keys with the nearest known one', function()
