@@ -180,6 +180,10 @@ dm_status dm_order(int32_t *order, const int32_t *ids, double n, int32_t range);
 /* perm[0..n) = a permutation of 0..n-1, Fisher-Yates over Philox (seed, site, step). */
 dm_status dm_shuffle(int32_t *perm, double n, double seed, uint32_t site, uint32_t step);
 
+/* Makes the rows of a [n, n] orthonormal, in place: Gram-Schmidt in the order of the rows. Of independent normals it
+** makes a Haar-distributed orthogonal matrix (Stewart 1980). Errors: EARG when a row depends on those before it. */
+dm_status dm_orthonormal(double *a, int32_t n);
+
 /* out[4] = Philox4x32-10 of a counter and a key. */
 void dm_philox(uint32_t *out, const uint32_t *counter, const uint32_t *key);
 

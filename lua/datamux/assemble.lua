@@ -1,6 +1,7 @@
 -- assemble.lua -- from a resolved configuration to its parts: tokenizer and data sets, model, stages.
 local TMux = require 'datamux.models.tmux'
 local Plain = require 'datamux.models.plain'
+local fit = require 'datamux.models.fit'
 local errors = require 'datamux.errors'
 local glue = require 'datamux.data.glue'
 local synthetic = require 'datamux.data.synthetic'
@@ -55,19 +56,24 @@ function M.data(config)
   return d
 end
 
---- The model of a configuration, not yet built (see Module.build).
+--- The model of a configuration, not yet built (see Module.build). data: { tok, label_names, output ('classify' when
+--- absent; 'regress' has one output) }. Raises (code 2) for a read-out that does not suit the output.
 function M.model(config, data)
   local m, x, d = config.model, config.mux, config.demux
+  local output = data.output or 'classify'
+  local why = fit.read(d.read, output)
+  if why then errors.raise(2, why) end
   local o = { vocab = { size = data.tok.vocab_size, pad = data.tok.pad }, layers = m.layers, width = m.width,
               heads = m.heads, inner = m.inner, dropout = m.dropout, positions = m.positions, eps = m.norm_eps,
-              init = m.init, classes = #data.label_names, twice = m.embed_twice }
+              init = m.init, output = output, classes = output == 'regress' and 1 or #data.label_names,
+              twice = m.embed_twice, read = output == 'tag' and 'token' or d.read }
   if m.kind == 'plain' then
-    o.read = d.read == 'cls' and 'cls' or 'pool'
+    o.read = (o.read == 'first' or o.read == 'cls') and 'cls' or o.read == 'mean' and 'pool' or o.read
     return Plain.new(o)
   end
-  o.n, o.norm, o.reduce, o.learn = x.n, x.norm == 'sqrt' and math.sqrt(m.width) or x.norm, x.reduce, x.learn
-  o.skip = x.pads == 'skip'
-  o.demux, o.key, o.rank, o.read = d.kind, d.key, d.rank, d.read
+  o.n, o.mux, o.norm, o.overlap = x.n, x.kind, x.norm == 'sqrt' and math.sqrt(m.width) or x.norm, x.overlap
+  o.reduce, o.learn, o.skip = x.reduce, x.learn, x.pads == 'skip'
+  o.demux, o.key, o.rank = d.kind, d.key, d.rank
   o.retrieval, o.tied, o.mask = d.retrieval, d.tied, d.mask
   return TMux.new(o)
 end

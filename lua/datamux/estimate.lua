@@ -1,16 +1,19 @@
 -- estimate.lua -- what a plan costs before it is run: operations of its matrix products, and seconds at a measured
 -- rate. Good to a factor of about two: passes over memory, scoring and uneven lengths are left out.
 local core = require 'datamux.ffi'
+local separate = require 'datamux.nn.demux'
 local C = core.C
 
 local M = {}
 
 -- Multiply-adds of separating `pairs` (instance, position) pairs of one row from `states` positions, with split
--- weights: the state's part once per position, the key's part per key, or per pair where keys are unbound.
+-- weights: the state's part once per position, the key's part per key, or per pair where keys are unbound. The layers
+-- of mlp: once per pair.
 local function demux(c, states, pairs)
   local W, inner = c.model.width, c.demux.rank > 0 and c.demux.rank or c.model.width
   local up = c.demux.rank > 0 and pairs * inner * W or 0
   if c.demux.kind == 'unbind' then return (states + pairs) * W * inner + up end
+  if c.demux.kind == 'mlp' then return pairs * W * W end
   return (states + c.mux.n) * W * inner + up
 end
 
@@ -18,7 +21,7 @@ end
 --- c: a configuration; facts: { vocab (entries), asked (retrieval: instances asked for at each position) }.
 function M.forward(c, rows, length, facts)
   local W, n, asked = c.model.width, c.mux.n, facts.asked or 1
-  local prefix = c.demux.kind == 'index' and n + 1 or c.demux.read == 'cls' and 1 or 0
+  local prefix = separate.positions(c.demux.kind, n, c.demux.read)
   local T = length + prefix
   local task = c.demux.read == 'pool' and demux(c, length, n * length) or demux(c, 1, n)
   return {

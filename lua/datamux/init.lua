@@ -21,7 +21,7 @@ local ops = {
   linear = 'linear', matmul = 'linear', layernorm = 'norm', attention = 'attn', embed = 'embed', gather = 'embed',
   scatter = 'embed', embed_mux = 'embed', mux = 'mux', demux = 'mux', unbind = 'mux', meanpool = 'mux',
   conv2d = 'conv', maxpool2d = 'conv', add = 'point', scale = 'point', act = 'point', dropout = 'point',
-  xent = 'loss', linear_xent = 'loss', mse = 'loss', count_correct = 'loss',
+  reshape = 'shape', xent = 'loss', linear_xent = 'loss', mse = 'loss', count_correct = 'loss',
 }
 
 local function room(entries)
@@ -57,6 +57,13 @@ function M.memory() return M.scope.memory() end
 
 --- Checks a recipe table and returns the recipe; see datamux.recipe.
 function M.recipe(t) return require('datamux.recipe').new(t) end
+
+--- Strategies of a recipe's own, by a name that mux.kind or demux.kind then takes: dm.register.mux(name, spec),
+--- dm.register.demux(name, spec). See datamux.nn.mux, datamux.nn.demux and docs/extending.md.
+M.register = {
+  mux = function(name, spec) require('datamux.nn.mux').register(name, spec) end,
+  demux = function(name, spec) require('datamux.nn.demux').register(name, spec) end,
+}
 
 --- Names that completion and help list besides what is loaded already.
 function M.names()

@@ -158,25 +158,8 @@ local function nested(values)
 end
 
 local function cross_checks(c)
-  local m = c.model
-  if m.width % m.heads ~= 0 then
-    fail(('model.heads is %d, expected a divisor of model.width = %d'):format(m.heads, m.width))
-  end
-  if c.demux.kind ~= 'unbind' and c.demux.key == 'own' then
-    fail(("demux.key is 'own' with demux.kind '%s', expected it with 'unbind' only"):format(c.demux.kind))
-  end
-  if c.demux.rank > m.width then
-    fail(('demux.rank is %d, expected at most model.width = %d'):format(c.demux.rank, m.width))
-  end
-  local prefix = c.demux.kind == 'index' and c.mux.n + 1 or c.demux.read == 'cls' and 1 or 0
-  local need = c.data.length + prefix + (m.embed_twice and 2 or 0)
-  if need > m.positions then
-    fail(('data.length is %d: with the prefix %d positions, expected at most model.positions = %d'):format(
-      c.data.length, need, m.positions))
-  end
-  if m.kind == 'plain' and c.mux.n ~= 1 then
-    fail(("mux.n is %d with model.kind 'plain', expected 1"):format(c.mux.n))
-  end
+  local why = require('datamux.models.fit').refuse(c)
+  if why then fail(why) end
 end
 
 --- The configuration of a recipe table. o: { overrides = { 'key=value', .. }, file (for messages), cuda (whether a

@@ -1,4 +1,7 @@
 -- schema.lua -- every key a recipe may have: type, default, limits, and one line of explanation.
+local mux = require 'datamux.nn.mux'
+local demux = require 'datamux.nn.demux'
+
 local M = {}
 
 local function leaf(name, kind, default, doc, o)
@@ -54,22 +57,24 @@ M.root = group('recipe', 'a run', {
   }),
   group('mux', 'how instances are mixed', {
     leaf('n', 'integer', 20, 'instances per row', positive),
-    leaf('kind', 'string', 'hadamard', 'how an instance is bound', { choice = { 'hadamard' } }),
-    leaf('norm', 'number', 'sqrt', 'Euclidean norm of each key, or sqrt: the square root of the width',
+    leaf('kind', 'string', 'hadamard', 'how an instance is bound', { choice = mux.names }),
+    leaf('norm', 'number', 'sqrt', 'hadamard: Euclidean norm of each key, or sqrt: the square root of the width',
       { min = 0, also = 'sqrt' }),
-    leaf('reduce', 'string', 'sqrt', 'sum divided by: sqrt(n), n (mean), 1 (sum)',
-      { choice = { 'sqrt', 'mean', 'sum' } }),
+    leaf('overlap', 'number', 0, 'binary: part of a block by which neighbouring masks overlap', { min = 0, max = 1 }),
+    leaf('reduce', 'string', 'auto', 'sum divided by: sqrt(n), n (mean), 1 (sum); auto: what keeps the variance of one '
+      .. 'instance, or the published one with embed_twice', { choice = { 'auto', 'sqrt', 'mean', 'sum' } }),
     leaf('learn', 'boolean', false, 'train the keys'),
     leaf('pads', 'string', 'skip', 'skip: padding is left out of the mixture; mix: it is a token like others',
       { choice = { 'skip', 'mix' } }),
   }),
   group('demux', 'how answers are separated', {
-    leaf('kind', 'string', 'unbind', 'index prefix (published), learned keys, or unbinding',
-      { choice = { 'index', 'rsa', 'unbind' } }),
+    leaf('kind', 'string', 'unbind', 'index prefix or a layer per instance (published), learned keys, or unbinding',
+      { choice = demux.names }),
     leaf('key', 'string', 'mux', 'unbind: the multiplexer\'s keys, or own learned ones', { choice = { 'mux', 'own' } }),
     leaf('rank', 'integer', 0, 'inner width; 0: full width', whole),
-    leaf('read', 'string', 'pool', 'sentence read-out: the added CLS; each position demultiplexed, then averaged; '
-      .. 'averaged, then demultiplexed', { choice = { 'cls', 'pool', 'mean' } }),
+    leaf('read', 'string', 'pool', 'read-out: the added CLS; the first token; each position demultiplexed, then '
+      .. 'averaged (pool; when tagging each stands for itself: token); averaged, then demultiplexed (mean)',
+      { choice = { 'cls', 'first', 'pool', 'mean', 'token' } }),
     leaf('retrieval', 'string', 'shared', 'whether retrieval uses the task\'s demultiplexer',
       { choice = { 'shared', 'separate' } }),
     leaf('tied', 'boolean', true, 'retrieval projects with the embedding table'),

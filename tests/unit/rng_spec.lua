@@ -68,3 +68,28 @@ describe('order', function()
     assert.are.equal('order: ids[0] is 3, expected -1 .. 2', ffi.string(C.dm_last_error()))
   end)
 end)
+
+describe('orthonormal', function()
+  it('makes rows of unit length at right angles, the first along its old direction', function()
+    local n = 96
+    local a = ffi.new('double[?]', n * n)
+    local z = require('datamux').Tensor.new({ n * n }):normal(0, 1, 5, 1):host()
+    local square = 0
+    for k = 0, n * n - 1 do a[k] = z[k] end
+    for j = 0, n - 1 do square = square + z[j] ^ 2 end
+    check(C.dm_orthonormal(a, n))
+    for r = 0, n - 1 do
+      for k = 0, r do
+        local s = 0
+        for j = 0, n - 1 do s = s + a[r * n + j] * a[k * n + j] end
+        assert.is_near(r == k and 1 or 0, s, 1e-11)
+      end
+    end
+    for j = 0, n - 1 do assert.is_near(z[j] / math.sqrt(square), a[j], 1e-12) end
+  end)
+
+  it('refuses rows that depend on each other', function()
+    assert.are.equal(C.DM_EARG, C.dm_orthonormal(ffi.new('double[4]', { 1, 2, 2, 4 }), 2))
+    assert.is_truthy(ffi.string(C.dm_last_error()):find 'orthonormal: row 1 depends on those before it')
+  end)
+end)

@@ -2,46 +2,56 @@
 --
 -- embedding (bound to keys, summed over N) -> encoder -> demultiplexer -> task head and retrieval head.
 -- The index lists that say which (instance, position) pairs are wanted are made on the host, by prepare().
--- Sources: DataMUX (Murahari et al. 2022); read-outs and the unbinding demultiplexer: docs/method.md.
+-- Sources: DataMUX (Murahari et al. 2022); multiplexers, demultiplexers and read-outs: docs/method.md.
 local ffi = require 'ffi'
 local core = require 'datamux.ffi'
-local Tensor = require 'datamux.tensor'
 local Module = require 'datamux.nn.module'
 local Encoder = require('datamux.nn.encoder').Encoder
 local MuxEmbedding = require 'datamux.nn.embedding'
 local Demux = require 'datamux.nn.demux'
 local Head = require 'datamux.nn.head'
+local Linear = require 'datamux.nn.linear'
+local LayerNorm = require 'datamux.nn.norm'
 local mux = require 'datamux.ops.mux'
 local loss = require 'datamux.ops.loss'
-local C = core.C
+local outputs = require 'datamux.models.outputs'
+local C, upload = core.C, outputs.upload
 
 local TMux = Module.class 'TMux'
 
-local IGNORE = -100
+local IGNORE = outputs.IGNORE
 local i32 = ffi.typeof 'int32_t[?]'
 
 --- o: { vocab = { size, pad }, layers, width, heads, inner, dropout, positions, eps, init, classes, twice,
----      n, norm, reduce, learn, skip,                     multiplexer (see MuxEmbedding)
+---      output = 'classify' | 'regress' | 'tag'           (see models/outputs.lua)
+---      n, mux, norm, overlap, reduce, learn, skip,       multiplexer (see MuxEmbedding)
 ---      demux, key, rank, read, retrieval, tied, mask }   see the recipe's schema for each
---- The table has size + n + 2 rows when there is a prefix: index rows, a filler and the added CLS.
+--- The table has size + n + 2 rows where ids are added: index rows, a filler and the added CLS.
 function TMux.new(o)
-  local self = Module.init(TMux, { o = o })
-  self.prefix = o.demux == 'index' and o.n + 1 or o.read == 'cls' and 1 or 0
-  self.rows = o.vocab.size + (self.prefix > 0 and o.n + 2 or 0)
+  local self = Module.init(TMux, { o = o, output = o.output or 'classify' })
+  local spec = Demux.get(o.demux)
+  self.prefix = Demux.positions(o.demux, o.n, o.read)
+  self.overwrite = spec.overwrite and self.prefix == 0
+  self.rows = o.vocab.size + ((self.prefix > 0 or self.overwrite) and o.n + 2 or 0)
   self.filler, self.cls = o.vocab.size + o.n, o.vocab.size + o.n + 1
   self:child('embeddings', MuxEmbedding.new {
     vocab = self.rows, positions = o.positions, width = o.width, dropout = o.dropout, eps = o.eps, init = o.init,
-    pad = o.vocab.pad, pad_position = o.twice and 1 or nil, n = o.n, norm = o.norm, reduce = o.reduce,
-    learn = o.learn, twice = o.twice, type = o.twice, skip = o.skip })
+    pad = o.vocab.pad, pad_position = o.twice and 1 or nil, n = o.n, mux = o.mux or 'hadamard', norm = o.norm,
+    overlap = o.overlap, reduce = o.reduce, learn = o.learn, twice = o.twice, type = o.twice, skip = o.skip })
   self:child('encoder', Encoder.new(o))
   local function demux()
     return Demux.new { kind = o.demux, n = o.n, width = o.width, rank = o.rank, init = o.init, eps = o.eps,
-                       key = o.key == 'mux' and self.embeddings:keys() or nil }
+                       dropout = o.dropout, key = o.key == 'mux' and self.embeddings:keys() or nil }
   end
   self:child('demux', demux(), 'demultiplexer')
-  self:child('head', Head.new(o), 'classifier')
+  self:child('head', Head.new { width = o.width, classes = o.classes, init = o.init, eps = o.eps, deep = spec.deep,
+                                flat = self.output == 'tag' }, 'classifier')
   local shared = o.retrieval == 'shared'
   self.retrieval_demux = shared and self.demux or self:child('own_demux', demux(), 'retrieval_head.demultiplexer')
+  if spec.deep then
+    self:child('dense', Linear.new(o.width, o.width, { act = 'gelu', init = o.init }), 'retrieval_head.dense')
+    self:child('norm', LayerNorm.new(o.width, { eps = o.eps }), 'retrieval_head.LayerNorm')
+  end
   if o.tied then
     self.decoder = self.embeddings.word
   else
@@ -74,11 +84,6 @@ end
 
 local SITE_ALIVE, SITE_WHO = 401, 402
 
-local function upload(shape, host, dtype)
-  local t = Tensor.new(shape, dtype or 'i32')
-  return t:put(host)
-end
-
 -- alive[b*N + i] = 1 for `count` instances of each row, drawn without replacement; all when count is n.
 local function draw_alive(B, N, count, o)
   local alive = i32(B * N)
@@ -98,18 +103,18 @@ local function draw_alive(B, N, count, o)
   return alive
 end
 
--- Ids with the prefix in front: [B, N, prefix + S].
+-- Ids as the embedding sees them: [B, N, prefix + S], with the prefix in front or the first token overwritten.
 function TMux:with_prefix(batch)
   local B, N, S, P = batch.B, batch.N, batch.S, self.prefix
-  if P == 0 then return batch.ids_host, S end
+  if P == 0 and not self.overwrite then return batch.ids_host, S end
   local T = P + S
   local out = i32(B * N * T)
   for r = 0, B * N - 1 do
     local at = r * T
     for j = 0, P - 2 do out[at + j] = self.filler end
     if P > 1 then out[at + r % N] = self.o.vocab.size + r % N end
-    out[at + P - 1] = self.cls
     ffi.copy(out + at + P, batch.ids_host + r * S, 4 * S)
+    out[at + math.max(P - 1, 0)] = self.cls
   end
   return out, T
 end
@@ -129,10 +134,25 @@ local function published_positions(ids, B, N, T, pad)
   return pos, { zeros = upload({ B, T }, zeros), posid = upload({ B, T }, again) }
 end
 
+-- What matrices need to be bound step by step: every position id, and the rows that are no pads.
+local function matrix_lists(q, ids, B, N, T, pad)
+  local n = B * N * T
+  if not q.posid then
+    local pos = i32(n)
+    for r = 0, n - 1 do pos[r] = r % T end
+    q.posid = upload({ B, N, T }, pos)
+  end
+  if not pad then return end
+  local tokens = i32(n)
+  for r = 0, n - 1 do tokens[r] = ids[r] == pad and -1 or r end
+  q.tokens = upload({ n }, tokens)
+end
+
 --- Host lists and tensors for one batch.
----   batch: { ids_host int32[B*N*S], length int32[B*N], label int32[B*N], B, N, S }
+---   batch: { ids_host int32[B*N*S], length int32[B*N], B, N, S, and targets (see models/outputs.lua) }
 ---   o: { seed, step, alive (instances mixed in, default all), retrieval (targets per position, 0 = none),
 ---        task (want the task's pairs) }
+--- q.task.at, for tagging: host int32, for each row of the logits its place r S + s in the batch.
 function TMux:prepare(batch, o)
   local m = self.o
   local B, N, S, P = batch.B, batch.N, batch.S, self.prefix
@@ -148,8 +168,9 @@ function TMux:prepare(batch, o)
     pos, q.twice = published_positions(ids, B, N, T, m.vocab.pad)
     q.posid = upload({ B, N, T }, pos)
   end
+  if self.embeddings.matrices then matrix_lists(q, ids, B, N, T, m.skip and m.vocab.pad) end
   if count < N then
-    local weight, full = ffi.new(core.real .. '[?]', B * N), math.sqrt(N / count)
+    local weight, full = ffi.new(core.real .. '[?]', B * N), self.embeddings:weight_of(count)
     for r = 0, B * N - 1 do weight[r] = alive[r] * full end
     q.weight = upload({ B, N }, weight, 'f32')
   end
@@ -165,7 +186,7 @@ function TMux:prepare(batch, o)
     end
     q.mask = upload({ B, T }, mask)
   end
-  if m.demux == 'index' then
+  if self.demux.spec.prefix then
     local rows = i32(B * N)
     for r = 0, B * N - 1 do rows[r] = math.floor(r / N) * T + r % N end
     q.prefix_rows = upload({ B * N }, rows)
@@ -176,17 +197,25 @@ function TMux:prepare(batch, o)
 end
 
 -- The key row of instance i in row b.
-function TMux:who(b, i, N) return self.o.demux == 'index' and b * N + i or i end
+function TMux:who(b, i, N) return self.demux.spec.prefix and b * N + i or i end
+
+-- A list of n pairs for a demultiplexer, from the host's.
+function TMux:listed(demux, who, where, n)
+  local pairs = { n = n, who = upload({ n }, who), where = upload({ n }, where) }
+  demux:plan(pairs, who, where, n)
+  return pairs
+end
 
 -- One (or o.retrieval) of the instances that have a token there, for every position: the pairs and their targets.
+-- An overwritten first token is nobody's, and not asked for (of a tagging model it is, as published).
 function TMux:want_retrieval(q, ids, alive, o)
   local B, N, S, T, P = q.B, q.N, q.S, q.T, self.prefix
   local length = q.batch.length
-  local most = B * S * math.min(o.retrieval, N)
+  local most = math.max(B * S * math.min(o.retrieval, N), 1)
   local who, where, target, who_of = i32(most), i32(most), i32(most), i32(N)
   local draw, n = stream(o.seed, SITE_WHO, o.step), 0
   for b = 0, B - 1 do
-    for s = 0, S - 1 do
+    for s = self.overwrite and self.output ~= 'tag' and 1 or 0, S - 1 do
       local k = 0
       for i = 0, N - 1 do
         if alive[b * N + i] == 1 and s < length[b * N + i] then
@@ -204,41 +233,48 @@ function TMux:want_retrieval(q, ids, alive, o)
       end
     end
   end
-  q.retrieval = { n = n, who = upload({ n }, who), where = upload({ n }, where), target = upload({ n }, target) }
+  q.retrieval = self:listed(self.retrieval_demux, who, where, n)
+  q.retrieval.target = upload({ n }, target)
 end
 
--- What the sentence read-out asks for.
-function TMux:want_task(q, longest)
-  local B, N, T, P, read = q.B, q.N, q.T, self.prefix, self.o.read
-  local length = q.batch.length
-  local label = upload({ B * N }, q.batch.label)
-  if read == 'pool' then
-    local n = 0
-    for r = 0, B * N - 1 do n = n + length[r] end
-    local who, where, span = i32(math.max(n, 1)), i32(math.max(n, 1)), i32(2 * B * N)
-    local k = 0
-    for r = 0, B * N - 1 do
-      local b, i = math.floor(r / N), r % N
-      span[2 * r] = k
-      for s = 0, length[r] - 1 do
-        who[k], where[k] = self:who(b, i, N), b * T + P + s
-        k = k + 1
-      end
-      span[2 * r + 1] = k
-    end
-    q.task = { who = upload({ n }, who), where = upload({ n }, where), span = upload({ B * N, 2 }, span),
-               label = label }
-    return
+-- Every token of every instance; spans of instances where they are averaged.
+function TMux:want_tokens(q)
+  local N, T, P, batch = q.N, q.T, self.prefix, q.batch
+  local n = outputs.tokens(batch)
+  local who, where, span = i32(math.max(n, 1)), i32(math.max(n, 1)), i32(2 * q.B * N)
+  outputs.each_token(batch, function(k, r, s)
+    local b = math.floor(r / N)
+    who[k], where[k] = self:who(b, r % N, N), b * T + P + s
+  end)
+  local at = 0
+  for r = 0, q.B * N - 1 do
+    span[2 * r], span[2 * r + 1] = at, at + batch.length[r]
+    at = at + batch.length[r]
   end
+  q.task = self:listed(self.demux, who, where, n)
+  q.task.span = self.o.read == 'pool' and upload({ q.B * N, 2 }, span) or nil
+end
+
+-- One vector of each row for all its instances: the added CLS, the first token, or (mean) the row's average.
+function TMux:want_rows(q, longest)
+  local B, N, T, P, read = q.B, q.N, q.T, self.prefix, self.o.read
   local who, where, span = i32(B * N), i32(B * N), i32(2 * B)
+  local offset = read == 'cls' and P - 1 or P
   for r = 0, B * N - 1 do
     local b = math.floor(r / N)
     who[r] = self:who(b, r % N, N)
-    where[r] = read == 'cls' and b * T + P - 1 or b
+    where[r] = read == 'mean' and b or b * T + offset
   end
   for b = 0, B - 1 do span[2 * b], span[2 * b + 1] = b * T + P, b * T + P + longest[b] end
-  q.task = { who = upload({ B * N }, who), where = upload({ B * N }, where), span = upload({ B, 2 }, span),
-             label = label }
+  q.task = self:listed(self.demux, who, where, B * N)
+  q.task.span = read == 'mean' and upload({ B, 2 }, span) or nil
+end
+
+-- What the read-out asks for, and the targets.
+function TMux:want_task(q, longest)
+  local read = self.o.read
+  if read == 'pool' or read == 'token' then self:want_tokens(q) else self:want_rows(q, longest) end
+  outputs.want(q.task, self.output, q.batch)
 end
 
 -- -- device side -------------------------------------------------------------------------------------
@@ -253,20 +289,20 @@ function TMux:prefix_of(q, x)
   return q.prefix_rows and { x = x, rows = q.prefix_rows } or nil
 end
 
---- One vector per instance, [B*N, C], from the mixed states, by the read-out of the model.
+--- What the head sees, from the mixed states, by the read-out of the model: one vector per instance, [B*N, C], or
+--- (token) one per token of each.
 function TMux:read(q, x)
-  local d, t = self.demux, q.task
+  local d, t, read = self.demux, q.task, self.o.read
   core.path[#core.path + 1] = 'demultiplexer'
   local z
-  if self.o.read == 'mean' then
-    local state = d:begin(mux.meanpool(x, t.span), self:prefix_of(q, x))
-    z = d:pairs(state, t.who, t.where)
-  elseif self.o.read == 'cls' then
-    z = d:pairs(self:begin(q, x), t.who, t.where)
+  if read == 'mean' then
+    z = d:pairs(d:begin(mux.meanpool(x, t.span), self:prefix_of(q, x)), t)
+  elseif read ~= 'pool' then
+    z = d:pairs(self:begin(q, x), t)
   elseif d.rank > 0 then
-    z = d:finish(mux.meanpool(d:inner(self:begin(q, x), t.who, t.where), t.span))
+    z = d:finish(mux.meanpool(d:inner(self:begin(q, x), t), t.span))
   else
-    z = mux.meanpool(d:pairs(self:begin(q, x), t.who, t.where), t.span)
+    z = mux.meanpool(d:pairs(self:begin(q, x), t), t.span)
   end
   core.path[#core.path] = nil
   return z
@@ -281,14 +317,15 @@ function TMux:begin(q, x, demux)
   return state
 end
 
---- Task logits [B*N, classes].
+--- Task logits [B*N or tokens, classes].
 function TMux:logits(q, x) return self:run('classifier', self.head, self:read(q, x)) end
 
 --- Retrieval loss [1] and hits i32 [2] (right, asked).
 function TMux:retrieve(q, x)
   local r = q.retrieval
   core.path[#core.path + 1] = 'retrieval_head'
-  local z = self.retrieval_demux:pairs(self:begin(q, x, self.retrieval_demux), r.who, r.where)
+  local z = self.retrieval_demux:pairs(self:begin(q, x, self.retrieval_demux), r)
+  if self.dense then z = self:run('LayerNorm', self.norm, self:run('dense', self.dense, z)) end
   local l, hits = loss.linear_xent(z, self.decoder, self.decoder_bias, r.target, { ignore = IGNORE })
   core.path[#core.path] = nil
   return l, hits
@@ -300,7 +337,7 @@ function TMux:forward(q)
   local out = {}
   if q.task then
     out.logits = self:logits(q, x)
-    out.task = loss.xent(out.logits, q.task.label, { ignore = IGNORE })
+    out.task = outputs.loss(out.logits, q.task, self.output)
   end
   if q.retrieval then out.retrieval, out.hits = self:retrieve(q, x) end
   return out

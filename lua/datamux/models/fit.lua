@@ -1,0 +1,55 @@
+-- fit.lua -- which multiplexers, demultiplexers, read-outs and sizes fit together, in the words of a recipe.
+local mux = require 'datamux.nn.mux'
+local demux = require 'datamux.nn.demux'
+
+local M = {}
+
+-- Multiplexers whose keys an unbinding demultiplexer can share: those with keys [N, C].
+local function with_vectors(x)
+  local list = {}
+  for _, name in ipairs(mux.names) do
+    if not mux.matrices(name, x) then list[#list + 1] = name end
+  end
+  return table.concat(list, ', ')
+end
+
+--- Why a configuration (model, mux, demux, data.length) cannot be a text model, or nil.
+function M.refuse(c)
+  local m, x, d = c.model, c.mux, c.demux
+  if m.kind ~= 'tmux' and m.kind ~= 'plain' then return nil end
+  if m.width % m.heads ~= 0 then
+    return ('model.heads is %d, expected a divisor of model.width = %d'):format(m.heads, m.width)
+  end
+  if m.kind == 'plain' then
+    if x.n ~= 1 then return ("mux.n is %d with model.kind 'plain', expected 1"):format(x.n) end
+    if c.data.length > m.positions then
+      return ('data.length is %d, expected at most model.positions = %d'):format(c.data.length, m.positions)
+    end
+    return nil
+  end
+  local keys = { n = x.n, width = m.width, norm = x.norm, overlap = x.overlap, learn = x.learn }
+  local why = mux.refuse(x.kind, keys) or demux.refuse(d.kind, { key = d.key, rank = d.rank, width = m.width })
+  if why then return why end
+  local shares = (demux.get(d.kind).keys or {}).mux and d.key == 'mux'
+  if shares and mux.matrices(x.kind, keys) then
+    return ("demux.key is 'mux' with mux.kind '%s', whose keys are matrices, expected 'own', or one of %s"):format(
+      x.kind, with_vectors(keys))
+  end
+  local prefix = demux.positions(d.kind, x.n, d.read)
+  local need = c.data.length + prefix + (m.embed_twice and 2 or 0)
+  if need > m.positions then
+    return ('data.length is %d: with the prefix %d positions, expected at most model.positions = %d'):format(
+      c.data.length, need, m.positions)
+  end
+end
+
+--- Why a read-out does not suit an output ('classify', 'regress' or 'tag'), or nil.
+function M.read(read, output)
+  if output == 'tag' and read ~= 'pool' and read ~= 'token' then
+    return ("demux.read is '%s' with labels for each token, expected 'token'"):format(read)
+  elseif output ~= 'tag' and read == 'token' then
+    return "demux.read is 'token' with one answer for each text, expected cls, first, pool or mean"
+  end
+end
+
+return M

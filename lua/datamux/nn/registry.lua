@@ -1,0 +1,50 @@
+-- registry.lua -- class Registry: strategies by name; the library's own are loaded at first use, recipes add theirs.
+local Registry = {}
+Registry.__index = Registry
+
+--- what: 'multiplexer', for messages; room: module path that the built-in names complete; names: list of built-ins;
+--- fields: what a spec must have, { name = type }. `names` is kept and grows, so that whoever holds it sees all.
+function Registry.new(what, room, names, fields)
+  local self = setmetatable({ what = what, room = room, names = names, fields = fields, specs = {} }, Registry)
+  self.own = {}
+  for _, name in ipairs(names) do self.own[name] = true end
+  return self
+end
+
+local function raise(text) require('datamux.ffi').raise(text) end
+
+--- Adds a strategy; a name a recipe registered before is replaced. Raises for a name of the library, or a spec that
+--- lacks a field.
+function Registry:register(name, spec)
+  if type(name) ~= 'string' or not name:find '^[%a_][%w_]*$' then
+    raise(('register: name of the %s is %s, expected letters, digits and _'):format(self.what, tostring(name)))
+  end
+  if self.own[name] then
+    raise(("register: '%s' is a %s of the library, expected another name"):format(name, self.what))
+  end
+  if type(spec) ~= 'table' then
+    raise(("register: spec of %s '%s' is %s, expected a table"):format(self.what, name, tostring(spec)))
+  end
+  for field, kind in pairs(self.fields) do
+    if type(spec[field]) ~= kind then
+      raise(("register: %s of %s '%s' is %s, expected a %s"):format(field, self.what, name, tostring(spec[field]),
+        kind))
+    end
+  end
+  if not self.specs[name] then self.names[#self.names + 1] = name end
+  self.specs[name] = spec
+end
+
+--- The spec of a name; raises with the list where there is none.
+function Registry:get(name)
+  local spec = self.specs[name]
+  if spec then return spec end
+  if not self.own[name] then
+    raise(("%s is '%s', expected one of %s"):format(self.what, tostring(name), table.concat(self.names, ', ')))
+  end
+  spec = require(self.room .. name)
+  self.specs[name] = spec
+  return spec
+end
+
+return Registry
