@@ -5,9 +5,11 @@
 **   datamux -e CODE | -l MODULE | -     as the standalone interpreter; an expression's values are printed
 **   anything else           datamux.cli decides: recipe, prompt, options
 **
-** Ctrl-C. The handler counts (dm_interrupted; training loops poll it) and, where host.interactive(true) was
-** called, sets a hook that raises "interrupted" in running Lua code. Compiled traces do not look at hooks: code
-** that a person types runs with the JIT off. The third signal in a row ends the process with 130. */
+** Signals. After host.stoppable(true), around training, SIGINT, SIGTERM, SIGUSR1 and the alarm of host.stop_after are
+** counted (dm_interrupted; training loops poll it and save); a second Ctrl-C ends the process with 130. After
+** host.stoppable(false) they do what they always do. In between - scripts - only SIGINT is counted. Where
+** host.interactive(true) was called, Ctrl-C sets a hook that raises "interrupted" in running Lua code. Compiled traces
+** do not look at hooks: code that a person types runs with the JIT off. SIGPIPE ends the process quietly. */
 #include "datamux.h"
 #include "embedded.h"
 
@@ -24,6 +26,8 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t interrupts;
+static volatile sig_atomic_t last_signal;
+static volatile sig_atomic_t stoppable;
 static volatile sig_atomic_t interactive;
 static volatile sig_atomic_t waiting;           /* at a prompt: a signal is about the line, not about a job */
 static lua_State *state;
@@ -40,11 +44,23 @@ static void stop_hook(lua_State *L, lua_Debug *ar) {
   luaL_error(L, "interrupted");
 }
 
-static void on_sigint(int number) {
+static void on_signal(int number) {
+  static const char text[] = "\nstopping after this step; Ctrl-C again quits without waiting\n";
   if (waiting) return;
   interrupts++;
-  if (interrupts >= 3) _exit(128 + number);
+  last_signal = number;
+  if (number == SIGINT && !interactive && interrupts >= 2) _exit(128 + number);
+  if (interactive && interrupts >= 3) _exit(128 + number);
   if (interactive) lua_sethook(state, stop_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+  if (stoppable && number == SIGINT && write(2, text, sizeof text - 1) < 0) return;
+}
+
+static void handle(int number, void (*handler)(int)) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = handler;
+  action.sa_flags = SA_RESTART;
+  sigaction(number, &action, NULL);
 }
 
 /* -- module datamux.host ------------------------------------------------------------------------------ */
@@ -52,8 +68,34 @@ static void on_sigint(int number) {
 /* host.interactive(on): whether Ctrl-C raises "interrupted" in Lua code. */
 static int host_interactive(lua_State *L) {
   interactive = lua_toboolean(L, 1);
+  handle(SIGINT, on_signal);
   if (!interactive) lua_sethook(L, NULL, 0, 0);
   return 0;
+}
+
+/* host.stoppable(on): whether signals are counted, for a loop that polls dm_interrupted, or end the process. */
+static int host_stoppable(lua_State *L) {
+  stoppable = lua_toboolean(L, 1);
+  interrupts = 0;
+  if (stoppable) last_signal = 0;
+  handle(SIGINT, stoppable || interactive ? on_signal : SIG_DFL);
+  handle(SIGTERM, stoppable ? on_signal : SIG_DFL);
+  handle(SIGUSR1, stoppable ? on_signal : SIG_DFL);
+  return 0;
+}
+
+/* host.stop_after(seconds): SIGALRM then, counted as the others are. */
+static int host_stop_after(lua_State *L) {
+  double seconds = luaL_checknumber(L, 1);
+  handle(SIGALRM, on_signal);
+  alarm(seconds < 1 ? 1 : seconds > 4e9 ? 4000000000u : (unsigned)seconds);
+  return 0;
+}
+
+/* host.signal() -> number of the signal that was counted last, 0 for none */
+static int host_signal(lua_State *L) {
+  lua_pushinteger(L, last_signal);
+  return 1;
 }
 
 /* host.waiting(on): whether a prompt is waiting for a line; signals are then not counted. */
@@ -110,7 +152,8 @@ static int open_host(lua_State *L) {
   static const luaL_Reg functions[] = {
     { "interactive", host_interactive }, { "waiting", host_waiting }, { "isatty", host_isatty },
     { "columns", host_columns },         { "exe", host_exe },         { "source", host_source },
-    { "sources", host_sources },
+    { "sources", host_sources },         { "stoppable", host_stoppable }, { "signal", host_signal },
+    { "stop_after", host_stop_after },
     { NULL, NULL },
   };
   lua_newtable(L);
@@ -312,11 +355,8 @@ int main(int argc, char **argv) {
   state = L;
   luaL_openlibs(L);
   install_modules(L);
-  struct sigaction action;
-  memset(&action, 0, sizeof action);
-  action.sa_handler = on_sigint;
-  action.sa_flags = SA_RESTART;
-  sigaction(SIGINT, &action, NULL);
+  handle(SIGINT, on_signal);
+  handle(SIGPIPE, SIG_DFL);
   int code = dispatch(L, argc, argv);
   fflush(stdout);
   lua_close(L);

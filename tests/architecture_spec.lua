@@ -26,7 +26,8 @@ end
 local floors = {
   { 'ffi' }, { 'scope' }, { 'tensor' }, { 'tape', 'ops/' }, { 'nn/' },
   { 'errors', 'json', 'sys', 'schedule', 'optim', 'safetensors', 'checkpoint', 'models/', 'data/', 'text/' },
-  { 'schema', 'recipe', 'assemble', 'estimate', 'evaluate', 'train', 'rundir', 'report', 'log', 'cli', 'repl', 'init' },
+  { 'schema', 'recipe', 'locate', 'override', 'assemble', 'estimate', 'evaluate', 'train', 'rundir', 'report', 'log',
+    'tensorboard', 'explain', 'launch', 'sweep', 'commands/', 'cli', 'repl', 'init' },
 }
 
 local function floor(path)

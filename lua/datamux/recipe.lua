@@ -1,6 +1,8 @@
 -- recipe.lua -- from a recipe table and overrides to a checked configuration; every value keeps its origin.
--- Precedence: schema default < recipe < its profile < command line.
+-- Precedence: schema default < recipe < its profile < --config files < DATAMUX_SET < command line.
 local errors = require 'datamux.errors'
+local locate = require 'datamux.locate'
+local override = require 'datamux.override'
 local schema = require 'datamux.schema'
 
 local M = {}
@@ -8,138 +10,84 @@ local M = {}
 local Recipe = {}
 Recipe.__index = Recipe
 
-local function fail(message, where) errors.raise(2, message .. (where and '\n  where: ' .. where or '')) end
-
-local function all_paths()
-  local list = {}
-  schema.each(function(path) list[#list + 1] = path end)
-  return list
-end
-
--- -- checking one value --------------------------------------------------------------------------------
-
-local function shown(v) return type(v) == 'string' and ("'%s'"):format(v) or tostring(v) end
-
-local function expectation(e)
-  if e.choice then return 'one of ' .. table.concat(e.choice, ', ') end
-  local text = ({ integer = 'a whole number', number = 'a number', string = 'text', boolean = 'true or false',
-                  list = 'text or a list' })[e.kind]
-  if e.min then text = text .. (' >= %g'):format(e.min) end
-  if e.max then text = text .. (e.min and ' and' or '') .. (' <= %g'):format(e.max) end
-  if e.also then text = text .. (" or '%s'"):format(e.also) end
-  return text
-end
-
-local function fits(e, v)
-  if e.also and v == e.also then return true end
-  if e.kind == 'integer' or e.kind == 'number' then
-    if type(v) ~= 'number' or v ~= v or math.abs(v) == math.huge then return false end
-    if e.kind == 'integer' and v ~= math.floor(v) then return false end
-    return (not e.min or v >= e.min) and (not e.max or v <= e.max)
-  elseif e.kind == 'list' then
-    return type(v) == 'string' or type(v) == 'table'
-  elseif type(v) ~= e.kind then
-    return false
-  end
-  if not e.choice then return true end
-  for _, c in ipairs(e.choice) do
-    if v == c then return true end
-  end
-  return false
-end
-
-local function check_value(path, e, v, where)
-  if not fits(e, v) then fail(("'%s' is %s, expected %s"):format(path, shown(v), expectation(e)), where) end
-  return v
-end
-
 -- -- recipe tables ----------------------------------------------------------------------------------------
 
--- Line of the recipe file where `key` is set, for messages: "file:line" or the file.
-local function place(file, key)
-  if not file then return 'the recipe' end
-  local n = 0
-  local f = io.open(file)
-  if not f then return file end
-  for line in f:lines() do
-    n = n + 1
-    if line:find('%f[%w_]' .. key .. '%s*=') then
-      f:close()
-      return file .. ':' .. n
-    end
-  end
-  f:close()
-  return file
+-- Where a table of keys was written: its file, the lines of its keys, what its values' origin is called.
+local function source(file, name)
+  local lines
+  return {
+    place = function(path)
+      lines = lines or locate.file(file)
+      local line = lines[path]
+      return file and line and ('%s:%d'):format(file, line) or file or 'the recipe'
+    end,
+    origin = function(path)
+      lines = lines or locate.file(file)
+      return lines[path] and ('%s line %d'):format(name, lines[path]) or name
+    end }
 end
 
--- Adds table t (keys as in `entry`) to values; refuses unknown keys and wrong types.
-local function add(values, t, entry, path, file, origin)
+-- Adds table t (keys as in `entry`) to values; refuses unknown keys and wrong types. within: path of t in its file.
+local function add(values, t, entry, path, from, within)
+  within = within or ''
   if type(t) ~= 'table' then
-    fail(("'%s' is %s, expected a table"):format(path or 'recipe', shown(t)), file)
+    errors.raise('E202', { what = ("'%s' is %s, expected a table"):format(path or 'recipe', tostring(t)),
+      where = from.place(within .. (path or '')), fix = ('%s = { ... }'):format(path or 'return dm.recipe') })
   end
   for k, v in pairs(t) do
     local p = path and path .. '.' .. tostring(k) or tostring(k)
     local e = schema.find(entry, k)
-    if not e then
-      local names = schema.names(entry)
-      local near = errors.nearest(tostring(k), names)
-      if not near then
-        near = errors.nearest(p, all_paths())
-      elseif path then
-        near = path .. '.' .. near
-      end
-      fail(("unknown key '%s'.%s"):format(p, near and (" Did you mean '%s'?"):format(near) or ''),
-        place(file, tostring(k)))
-    end
+    if not e then override.unknown(p, from.place(within .. p), { entry = entry, path = path }) end
     if e.entries then
-      add(values, v, e, p, file, origin)
+      add(values, v, e, p, from, within)
     else
-      values[p] = { value = check_value(p, e, v, place(file, tostring(k))), from = origin }
+      values[p] = { value = override.check(p, e, v, from.place(within .. p)), from = from.origin(within .. p) }
     end
   end
 end
 
--- -- overrides: key=value -----------------------------------------------------------------------------------
+-- -- overrides ----------------------------------------------------------------------------------------------
 
-local suffix = { k = 1e3, M = 1e6, G = 1e9 }
+local function as_list(v) return type(v) == 'table' and v or v ~= nil and { v } or {} end
 
-local function parse(path, e, text, where)
-  if text == 'none' and not fits(e, text) then          -- 'none' may be one of the choices
-    if e.optional then return nil end
-    fail(("'%s' cannot be none, expected %s"):format(path, expectation(e)), where)
-  end
-  if e.also and text == e.also then return text end
-  if e.kind == 'integer' or e.kind == 'number' then
-    local number, unit = text:match '^([-+%d.eE]+)([kMG]?)$'
-    local v = tonumber(number)
-    if not v then
-      local hint = text:find ',' and ' (one value; lists are not taken here)' or ''
-      fail(("'%s' is '%s', expected %s%s"):format(path, text, expectation(e), hint), where)
+-- Applies words key=value to values, in order.
+local function apply(values, words, from, where)
+  for _, word in ipairs(words) do
+    local o = override.read(word, ('%s (%s)'):format(where, word))
+    if o.reset then
+      schema.each(function(path, e)
+        if path:sub(1, #o.reset + 1) == o.reset .. '.' then
+          values[path] = e.default ~= nil and { value = e.default, from = from } or nil
+        end
+      end)
+    elseif o.append then
+      local all = {}
+      for _, v in ipairs(as_list(values[o.path] and values[o.path].value)) do all[#all + 1] = v end
+      for _, v in ipairs(o.append) do all[#all + 1] = v end
+      values[o.path] = { value = all, from = from }
+    else
+      values[o.path] = { value = o.value, from = from }
     end
-    return check_value(path, e, v * (suffix[unit] or 1), where)
-  elseif e.kind == 'boolean' then
-    local v = ({ ['true'] = true, on = true, yes = true, ['false'] = false, off = false, no = false })[text]
-    return check_value(path, e, v == nil and text or v, where)
-  elseif e.kind == 'list' then
-    if not text:find ',' then return text end
-    local list = {}
-    for item in text:gmatch '[^,]+' do list[#list + 1] = item end
-    return list
   end
-  return check_value(path, e, text, where)
 end
 
--- The full path of a key: itself, or the only path that ends in it.
-local function complete(key, where)
-  local leaves, found = {}, {}
-  schema.each(function(path, e)
-    leaves[path] = e
-    if path:sub(-#key - 1) == '.' .. key then found[#found + 1] = path end
-  end)
-  if leaves[key] then return key, leaves[key] end
-  if #found == 1 then return found[1], leaves[found[1]] end
-  if #found > 1 then fail(("key '%s' could be %s"):format(key, table.concat(found, ', ')), where) end
-  fail(("unknown key '%s'.%s"):format(key, errors.suggest(key, all_paths())), where)
+-- The table that a --config file returns. Raises E208.
+local function config_table(path)
+  local chunk, why = loadfile(path)
+  local ok, t = true, nil
+  if chunk then ok, t = pcall(chunk) end
+  if not chunk or not ok or type(t) ~= 'table' then
+    errors.raise('E208', { what = ('%s: %s'):format(path, not chunk and why or not ok and tostring(t)
+      or ('it returned %s, expected a table of keys'):format(type(t))), where = '--config ' .. path,
+      fix = 'return { train = { lr = 1e-4 } }' })
+  end
+  return M.is(t) and t.table or t
+end
+
+local function words_of(text)
+  local out = {}
+  for w in (text or ''):gmatch '%S+' do out[#out + 1] = w end
+  return out
 end
 
 -- -- resolving -------------------------------------------------------------------------------------------------
@@ -158,45 +106,58 @@ local function nested(values)
 end
 
 local function cross_checks(c)
-  local why = require('datamux.models.fit').refuse(c)
-  if why then fail(why) end
+  local why, fix = require('datamux.models.fit').refuse(c)
+  if why then errors.raise('E203', { what = why, fix = fix }) end
 end
 
---- The configuration of a recipe table. o: { overrides = { 'key=value', .. }, file (for messages), cuda (whether a
---- GPU is used, for profile auto) }. Returns the nested configuration, and a list of { path, value, from }.
---- Raises a user error (code 2) for unknown keys, wrong types, values out of range or that do not fit together.
+-- Which profile holds: as said, or small/paper by what is there and whether a GPU is used.
+local function choose_profile(said, profiles, cuda, file)
+  for name in pairs(profiles) do
+    if name ~= 'small' and name ~= 'paper' then
+      errors.raise('E214', { what = ("unknown profile '%s', expected small or paper"):format(tostring(name)),
+        where = file, near = errors.nearest(tostring(name), { 'small', 'paper' }),
+        fix = 'profiles = { small = { ... } }' })
+    end
+  end
+  if said ~= 'auto' or not next(profiles) then return said end
+  return cuda and profiles.paper and 'paper' or profiles.small and 'small' or next(profiles)
+end
+
+--- The configuration of a recipe table. o: { overrides = { 'key=value', .. }, set (words as one text, DATAMUX_SET),
+--- configs (files that return tables), file (of the recipe, for messages), cuda (whether a GPU is used, for profile
+--- auto) }. Returns the nested configuration, and a list of { path, value, from, default }.
+--- Raises a user error (class 2) for unknown keys, wrong types, values out of range or that do not fit together.
 function M.resolve(t, o)
-  local values, profiles = {}, t.profiles or {}
-  local own = {}
+  local values, profiles, own, defaults = {}, t.profiles or {}, {}, {}
   for k, v in pairs(t) do
     if k ~= 'profiles' then own[k] = v end
   end
   schema.each(function(path, e)
+    defaults[path] = e.default
     if e.default ~= nil then values[path] = { value = e.default, from = 'default' } end
   end)
-  add(values, own, schema.root, nil, o.file, 'recipe')
-  local given, order = {}, {}
-  for i, text in ipairs(o.overrides or {}) do
-    local where = ('command line, argument %d (%s)'):format(i, text)
-    local key, value = text:match '^([%w_.]+)=(.*)$'
-    if not key then fail(("'%s' is no key=value"):format(text), where) end
-    local path, e = complete(key, where)
-    given[path] = { value = parse(path, e, value, where), from = 'command line' }
-    order[#order + 1] = path
+  local from = source(o.file, 'recipe')
+  add(values, own, schema.root, nil, from)
+  -- What is said above the profile: first on its own, to know which profile is meant.
+  local said = { profile = values.profile }
+  local function above(v)
+    for _, path in ipairs(o.configs or {}) do add(v, config_table(path), schema.root, nil, source(path, path)) end
+    apply(v, words_of(o.set), 'DATAMUX_SET', 'DATAMUX_SET')
+    apply(v, o.overrides or {}, 'command line', 'command line')
   end
-  local profile = (given.profile or values.profile).value
-  if profile == 'auto' and next(profiles) then
-    profile = o.cuda and profiles.paper and 'paper' or profiles.small and 'small' or next(profiles)
-  end
+  above(said)
+  local profile = choose_profile(said.profile and said.profile.value or 'auto', profiles, o.cuda, o.file)
   for name, part in pairs(profiles) do
-    if name ~= 'small' and name ~= 'paper' then
-      fail(("unknown profile '%s', expected small or paper"):format(tostring(name)), o.file)
-    end
-    add(name == profile and values or {}, part, schema.root, nil, o.file, 'profile ' .. name)
+    add(name == profile and values or {}, part, schema.root, nil, source(o.file, 'profile ' .. name),
+      ('profiles.%s.'):format(name))
   end
-  for _, path in ipairs(order) do values[path] = given[path] end
-  values.profile = { value = profile, from = given.profile and 'command line' or 'derived' }
-  if not (values.task and values.task.value) then fail("'task' is missing, expected sst2 or synthetic", o.file) end
+  above(values)
+  values.profile = { value = profile, from = said.profile and said.profile.value == profile and said.profile.from
+                                             or 'derived' }
+  if not (values.task and values.task.value) then
+    errors.raise('E210', { what = "'task' is missing", where = o.file,
+                           fix = "task = 'sst2' in the recipe, or task=sst2" })
+  end
   if not values['model.inner'] then
     values['model.inner'] = { value = 4 * values['model.width'].value, from = 'derived from model.width' }
   end
@@ -208,7 +169,9 @@ function M.resolve(t, o)
   local list = {}
   schema.each(function(path)
     local v = values[path]
-    if v and v.value ~= nil then list[#list + 1] = { path = path, value = v.value, from = v.from } end
+    if v and v.value ~= nil then
+      list[#list + 1] = { path = path, value = v.value, from = v.from, default = defaults[path] }
+    end
   end)
   return config, list
 end
@@ -231,9 +194,11 @@ end
 --- True for what M.new returns.
 function M.is(v) return getmetatable(v) == Recipe end
 
---- The configuration under overrides { 'key=value', .. }; see M.resolve.
-function Recipe:resolve(overrides, cuda)
-  return M.resolve(self.table, { overrides = overrides, file = self.file, cuda = cuda })
+--- The configuration under overrides { 'key=value', .. }; see M.resolve. more: { set, configs }, optional.
+function Recipe:resolve(overrides, cuda, more)
+  more = more or {}
+  return M.resolve(self.table, { overrides = overrides, file = self.file, cuda = cuda, set = more.set,
+                                 configs = more.configs })
 end
 
 --- A session (datamux.train) that writes no files: to step and poke at from the prompt.

@@ -27,22 +27,63 @@ local function suffix()
   return table.concat(out)
 end
 
+--- What status.json of a run says, or nil.
+function M.status(dir)
+  local text = sys.read(dir .. '/status.json')
+  local ok, t = pcall(cjson.decode, text or '')
+  return ok and t or nil
+end
+
 local function take_lock(dir)
   local lock = sys.lock(dir .. '/lock')
   if not lock then
-    errors.raise(2, ('run %s is in use by another process\n  fix: stop it, or start a new run (leave out --resume)')
-      :format(dir))
+    local s = M.status(dir) or {}
+    errors.raise('E204', { what = ('run %s is in use by another process%s'):format(dir,
+      s.pid and (' (pid %d on %s)'):format(s.pid, s.host or 'this machine') or ''),
+      fix = 'stop it, or start a new run (leave out --resume); after a crash the lock clears by itself' })
   end
   return lock
 end
 
-local function status(dir, fields)
-  fields.pid = sys.pid()
-  sys.write(dir .. '/status.json', json.encode(fields, true) .. '\n')
+local function first_line(path)
+  local text = sys.read(path)
+  return text and text:match '[^\n]+'
+end
+
+local function write_status(run, fields)
+  fields.pid, fields.host = sys.pid(), first_line '/proc/sys/kernel/hostname'
+  fields.resume, fields.at = run.resume, os.date '!%Y-%m-%dT%H:%M:%SZ'
+  sys.write(run.dir .. '/status.json', json.encode(fields, true) .. '\n')
+end
+
+-- One line of a command's output, or nil.
+local function output(command)
+  local f = io.popen(command .. ' 2> /dev/null')
+  local line = f and f:read '*l'
+  if f then f:close() end
+  return line ~= '' and line or nil
+end
+
+-- Commit of the checkout that `file` is in, and whether tracked files differ from it; nil outside of one.
+local function git(file)
+  local dir = ("'%s'"):format((file and file:match '^(.*)/[^/]*$' or '.'):gsub("'", "'\\''"))
+  local commit = output(('git -C %s rev-parse HEAD'):format(dir))
+  if not commit then return nil end
+  return { commit = commit, dirty = output(('git -C %s status --porcelain -uno'):format(dir)) ~= nil }
+end
+
+-- Where and with what a run runs.
+local function environment(o)
+  local cpu = (sys.read '/proc/cpuinfo' or ''):match 'model name%s*:%s*([^\n]+)'
+  return {
+    command = json.list(o.args or {}), version = ffi.string(C.dm_version()), luajit = jit.version,
+    gemm = ffi.string(C.dm_gemm_library()), device = require('datamux.scope').about(), threads = C.dm_threads(),
+    host = first_line '/proc/sys/kernel/hostname', kernel = first_line '/proc/sys/kernel/osrelease', cpu = cpu,
+    git = git(o.recipe), folder = require('lfs').currentdir() }
 end
 
 --- Makes the folder of a new run. o: { out, name, recipe (its file), list (values with origins), args (command
---- line) }. Returns { dir, lock }.
+--- line), resume (the command that continues it) }. Returns { dir, lock, resume }.
 function M.create(o)
   local parent = ('%s/%s'):format(M.root(o.out), o.name)
   sys.mkdir(parent)
@@ -58,52 +99,64 @@ function M.create(o)
   local config = {}
   for _, e in ipairs(o.list) do config[e.path] = { value = e.value, from = e.from } end
   sys.write(dir .. '/config.json', json.encode(config, true) .. '\n')
-  sys.write(dir .. '/env.json', json.encode({
-    command = json.list(o.args or {}), version = ffi.string(C.dm_version()), gemm = ffi.string(C.dm_gemm_library()),
-    device = require('datamux.scope').about(), threads = C.dm_threads() }, true) .. '\n')
+  sys.write(dir .. '/env.json', json.encode(environment(o), true) .. '\n')
   sys.link(id, parent .. '/latest')
-  status(dir, { state = 'running' })
-  return { dir = dir, lock = lock }
+  local run = { dir = dir, lock = lock, resume = o.resume }
+  write_status(run, { state = 'running' })
+  return run
 end
 
---- The newest run of `name` that is not finished, or the one given by path; raises (code 2) when there is none or its
---- configuration differs from `list`. Returns { dir, lock }.
+--- The newest run of `name` that is not finished: { dir, state, step }, or nil.
+function M.unfinished(out, name)
+  local parent = ('%s/%s'):format(M.root(out), name)
+  local names = sys.list(parent)
+  for i = #names, 1, -1 do
+    local dir = parent .. '/' .. names[i]
+    local s = names[i] ~= 'latest' and M.status(dir)
+    if s and s.state ~= 'finished' then return { dir = dir, state = s.state, step = s.step } end
+  end
+end
+
+-- Raises E212 where a value differs from the one the run was started with.
+local function same_values(dir, list)
+  local saved = cjson.decode(sys.read(dir .. '/config.json'))
+  for _, e in ipairs(list) do
+    local was = saved[e.path] and saved[e.path].value
+    if type(e.value) ~= 'table' and was ~= e.value and not e.path:find '^log%.' and not e.path:find '^save%.' then
+      errors.raise('E212', { what = ("'%s' is %s, but run %s was started with %s"):format(e.path, tostring(e.value),
+        dir, tostring(was)), where = e.from, fix = ('%s=%s, or leave out --resume to start a new run'):format(e.path,
+        tostring(was)) })
+    end
+  end
+end
+
+--- The newest run of `name` that is not finished, or the one given by path. o: { out, name, list, run, resume }. Raises
+--- E211 when there is none, E212 when its configuration differs from `list`, E204 when it is in use. Returns
+--- { dir, lock, resume }.
 function M.find(o)
   local parent = ('%s/%s'):format(M.root(o.out), o.name)
   local dir = o.run
   if dir and sys.kind(dir .. '/status.json') ~= 'file' then dir = parent .. '/' .. dir end
   if not o.run then
-    local names = sys.list(parent)
-    for i = #names, 1, -1 do
-      local text = names[i] ~= 'latest' and sys.read(('%s/%s/status.json'):format(parent, names[i]))
-      if text and cjson.decode(text).state ~= 'finished' then
-        dir = parent .. '/' .. names[i]
-        break
-      end
-    end
+    local found = M.unfinished(o.out, o.name)
+    dir = found and found.dir
   end
-  local text = dir and sys.read(dir .. '/config.json')
-  if not text then
-    errors.raise(2, ('no unfinished run of %s in %s\n  fix: leave out --resume to start one'):format(o.name, parent))
+  if not dir or sys.kind(dir .. '/config.json') ~= 'file' then
+    errors.raise('E211', { what = o.run and ("no run '%s' of %s in %s"):format(o.run, o.name, parent)
+      or ('no unfinished run of %s in %s'):format(o.name, parent),
+      near = o.run and errors.nearest(o.run, sys.list(parent)) or nil, fix = 'leave out --resume to start one' })
   end
-  local saved = cjson.decode(text)
-  for _, e in ipairs(o.list) do
-    local was = saved[e.path] and saved[e.path].value
-    if type(e.value) ~= 'table' and was ~= e.value and not e.path:find '^log%.' and not e.path:find '^save%.' then
-      errors.raise(2, ("'%s' is %s, but run %s was started with %s\n  fix: give the same values, or start a new run")
-        :format(e.path, tostring(e.value), dir, tostring(was)))
-    end
-  end
-  local lock = take_lock(dir)
-  status(dir, { state = 'running' })
-  return { dir = dir, lock = lock }
+  same_values(dir, o.list)
+  local run = { dir = dir, lock = take_lock(dir), resume = o.resume }
+  write_status(run, { state = 'running' })
+  return run
 end
 
 --- Notes how a run ended: state 'finished', 'stopped' or 'failed', and lets its lock go.
 function M.close(run, state, fields)
   fields = fields or {}
   fields.state = state
-  status(run.dir, fields)
+  write_status(run, fields)
   sys.unlock(run.lock)
 end
 

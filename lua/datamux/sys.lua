@@ -17,6 +17,7 @@ if not pcall(ffi.typeof, 'struct dm_sys_defined') then
     int fsync(int fd);
     int flock(int fd, int operation);
     int getpid(void);
+    int setenv(const char *name, const char *value, int replace);
     char *strerror(int number);
     unsigned char *SHA256(const unsigned char *data, size_t n, unsigned char *out);
   ]]
@@ -99,6 +100,9 @@ end
 function M.unlock(fd) C.close(fd) end
 
 function M.pid() return C.getpid() end
+
+--- Sets an environment variable of this process.
+function M.setenv(name, value) C.setenv(name, value, 1) end
 
 --- Writes a whole file so that it appears all at once. Raises (code 4).
 function M.write(path, text)

@@ -47,7 +47,7 @@ describe('a configuration', function()
 
   it('refuses what does not belong or fit', function()
     refused("unknown key 'train.learning_rate'", { task = 'sst2', train = { learning_rate = 1 } })
-    refused("Did you mean 'model.layers'", { task = 'sst2', model = { layer = 1 } })
+    refused('did you mean: model.layers', { task = 'sst2', model = { layer = 1 } })
     refused("'train' is 3, expected a table", { task = 'sst2', train = 3 })
     refused("'task' is missing", {})
     refused("'task' is 'sst3', expected one of", { task = 'sst3' })

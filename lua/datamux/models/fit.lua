@@ -13,15 +13,25 @@ local function with_vectors(x)
   return table.concat(list, ', ')
 end
 
---- Why a configuration (model, mux, demux, data.length) cannot be a text model, or nil.
+-- The largest divisor of n that is at most k.
+local function divisor(n, k)
+  for d = math.min(n, k), 2, -1 do
+    if n % d == 0 then return d end
+  end
+  return 1
+end
+
+--- Why a configuration (model, mux, demux, data.length) cannot be a text model, and what to say instead where one thing
+--- is clear; nil where it can.
 function M.refuse(c)
   local m, x, d = c.model, c.mux, c.demux
   if m.kind ~= 'tmux' and m.kind ~= 'plain' then return nil end
   if m.width % m.heads ~= 0 then
-    return ('model.heads is %d, expected a divisor of model.width = %d'):format(m.heads, m.width)
+    return ('model.heads is %d, expected a divisor of model.width = %d'):format(m.heads, m.width),
+      ('model.heads=%d'):format(divisor(m.width, m.heads))
   end
   if m.kind == 'plain' then
-    if x.n ~= 1 then return ("mux.n is %d with model.kind 'plain', expected 1"):format(x.n) end
+    if x.n ~= 1 then return ("mux.n is %d with model.kind 'plain', expected 1"):format(x.n), 'mux.n=1' end
     if c.data.length > m.positions then
       return ('data.length is %d, expected at most model.positions = %d'):format(c.data.length, m.positions)
     end
@@ -33,13 +43,14 @@ function M.refuse(c)
   local shares = (demux.get(d.kind).keys or {}).mux and d.key == 'mux'
   if shares and mux.matrices(x.kind, keys) then
     return ("demux.key is 'mux' with mux.kind '%s', whose keys are matrices, expected 'own', or one of %s"):format(
-      x.kind, with_vectors(keys))
+      x.kind, with_vectors(keys)), 'demux.key=own'
   end
   local prefix = demux.positions(d.kind, x.n, d.read)
   local need = c.data.length + prefix + (m.embed_twice and 2 or 0)
   if need > m.positions then
     return ('data.length is %d: with the prefix %d positions, expected at most model.positions = %d'):format(
-      c.data.length, need, m.positions)
+      c.data.length, need, m.positions), ('data.length=%d, or model.positions=%d'):format(
+      math.max(1, m.positions - need + c.data.length), need)
   end
 end
 

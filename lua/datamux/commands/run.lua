@@ -1,0 +1,173 @@
+-- commands/run.lua -- datamux RECIPE.lua: train, select the best, evaluate, report; sweeps of that.
+local M = { name = 'run', summary = 'train a recipe, select the best weights, evaluate, report' }
+
+function M.configure(p)
+  p:usage 'Usage: datamux run RECIPE.lua [key=value ...] [OPTIONS]        (or without the word run)'
+  p:argument('recipe', 'a recipe'):args '?'
+  p:argument('overrides', 'key=value (all keys: datamux help keys)'):args '*'
+  p:option('--resume', 'continue RUN, or the newest unfinished run of the recipe'):argname '[=RUN]'
+  p:option('--config', 'a Lua file that returns keys, above the recipe; may be repeated'):argname 'FILE'
+    :count '*'
+  p:option('--sweep', 'key=a,b or key=1..3, several: every combination as a run, one table'):argname 'KEY=LIST'
+    :args '+':count '*':action 'concat'
+  p:option('--stop-after', 'save and stop after 90s, 30m, 2h'):argname 'TIME'
+end
+
+local function banner(config, session, run, version)
+  local d = session.data
+  local lines = {
+    ('%s · %s · seed %d'):format(version, require('datamux.scope').about(), config.seed),
+    ('model  %s, N = %d, %s + %s, %d layers of %d, %.1f M parameters (%s)'):format(config.model.kind, config.mux.n,
+      config.demux.kind, config.demux.read, config.model.layers, config.model.width, session.model:count() / 1e6,
+      config.profile),
+    ('data   %s · train %d · dev %d · vocabulary %d · %d truncated at %d'):format(config.task, d.train.n, d.dev.n,
+      d.tok.vocab_size, d.train.truncated, config.data.length) }
+  for _, s in ipairs(session.stages) do
+    lines[#lines + 1] = ('plan   %s: %d steps of %d rows x N %d, lr %g'):format(s.name, s.steps, s.loader.o.rows,
+      config.mux.n, s.lr)
+  end
+  if run then lines[#lines + 1] = ('run    %s   (Ctrl-C: stop and save)'):format(run.dir) end
+  return lines
+end
+
+-- Where the small profile was taken because there is no GPU: a line that says so, and what the other would take.
+local function small_profile(recipe, words, config, list, session)
+  for _, e in ipairs(list) do
+    if e.path == 'profile' and (e.from ~= 'derived' or e.value ~= 'small') then return nil end
+  end
+  if not (recipe.table.profiles and recipe.table.profiles.paper) then return nil end
+  local more = { 'profile=paper', unpack(words) }
+  local paper, estimate = recipe:resolve(more), require 'datamux.estimate'
+  local d = session.data
+  local facts = { train = d.train.n, length = d.train.offset[d.train.n] / d.train.n, vocab = d.tok.vocab_size }
+  local work, rate = estimate.plan(paper, facts), estimate.rate()
+  return ('size   small (%d x %d): no GPU is used. profile=paper (%d x %d) would take about %s here (%.1e operations '
+    .. 'at %.0f GFLOP/s)'):format(config.model.layers, config.model.width, paper.model.layers, paper.model.width,
+    estimate.words(work / rate), work, rate / 1e9)
+end
+
+-- The values that -v and -vv show: those that are not defaults, or all.
+local function shown_values(list, verbose)
+  local launch, chosen = require 'datamux.launch', {}
+  for _, e in ipairs(list) do
+    if verbose > 1 or e.from ~= 'default' and e.value ~= e.default then chosen[#chosen + 1] = e end
+  end
+  return launch.table_lines(chosen)
+end
+
+local function dry_run(o, list)
+  local launch, json = require 'datamux.launch', require 'datamux.json'
+  if not o.json then
+    print(table.concat(launch.table_lines(list), '\n'))
+    return 0
+  end
+  local out = json.list {}
+  for i, e in ipairs(list) do out[i] = { key = e.path, value = e.value, from = e.from } end
+  print(json.encode(out, true))
+  return 0
+end
+
+-- What a person would type again to continue.
+local function resume_command(words)
+  local out, skip = { 'datamux' }, { ['--stop-after'] = 1 }
+  local i = 1
+  while i <= #words do
+    local w = words[i]
+    if skip[w] then
+      i = i + skip[w]
+    elseif not w:find '^%-%-resume' and not w:find '^%-%-stop%-after=' then
+      out[#out + 1] = w:find "[^%w%-_./=:,@+]" and ("'%s'"):format((w:gsub("'", "'\\''"))) or w
+    end
+    i = i + 1
+  end
+  out[#out + 1] = '--resume'
+  return table.concat(out, ' ')
+end
+
+-- The folder of this run: a new one, or with --resume one that goes on.
+local function open_run(recipe, config, list, o)
+  local rundir = require 'datamux.rundir'
+  if o.resume then
+    return rundir.find { out = o.out, name = config.name, list = list, run = o.resume ~= '' and o.resume or nil,
+                         resume = resume_command(o.words) }
+  end
+  local unfinished = rundir.unfinished(o.out, config.name)
+  local run = rundir.create { out = o.out, name = config.name, recipe = recipe.file, list = list, args = o.words,
+                              resume = resume_command(o.words) }
+  return run, unfinished
+end
+
+local signals = { [2] = 'Ctrl-C', [10] = 'SIGUSR1', [14] = '--stop-after', [15] = 'SIGTERM' }
+
+local function seconds(text)
+  local errors = require 'datamux.errors'
+  local v, unit = text:match '^([%d.]+)([smhd]?)$'
+  v = tonumber(v)
+  if not v or v <= 0 then
+    errors.raise('E200', { what = ("--stop-after is '%s', expected a time such as 90s, 30m, 2h"):format(text),
+                           fix = '--stop-after 2h' })
+  end
+  return v * ({ [''] = 1, s = 1, m = 60, h = 3600, d = 86400 })[unit]
+end
+
+-- Trains and reports one resolved recipe; more: words above the others. Returns code, results, folder.
+local function train(recipe, o, more)
+  local errors, host, launch = require 'datamux.errors', require 'datamux.host', require 'datamux.launch'
+  local sys, rundir = require 'datamux.sys', require 'datamux.rundir'
+  local checkpoint, json = require 'datamux.checkpoint', require 'datamux.json'
+  local config, list = launch.resolve(recipe, o, more)
+  if o.dry_run then return dry_run(o, list) end
+  local session = require('datamux.train').new(config, {})
+  local run, unfinished = open_run(recipe, config, list, o)
+  local log = require('datamux.log').new { mode = launch.progress(o), columns = host.columns(),
+                                           every = config.log.every, run = run.dir }
+  local resumed = o.resume and checkpoint.load(run.dir, function(text) log:note(text) end)
+  session.run_dir, session.log = run.dir, log
+  if resumed then session:restore(resumed) end
+  local lines = banner(config, session, run, require('datamux.cli').version())
+  local size = small_profile(recipe, launch.words(o), config, list, session)
+  if size then table.insert(lines, 3, size) end
+  log:banner(lines)
+  if unfinished then
+    log:banner { ('note   %s is unfinished (step %s); --resume continues it'):format(unfinished.dir,
+      tostring(unfinished.step)) }
+  end
+  if (o.verbose or 0) > 0 then log:banner(shown_values(list, o.verbose)) end
+  host.stoppable(true)
+  local ok, results, stopped = pcall(session.run, session)
+  local signal = host.signal()
+  host.stoppable(false)
+  log:close()
+  local at = { step = session.at.global }
+  if not ok then
+    at.error, at.code = tostring(results), errors.is(results) and results.code or 1
+    rundir.close(run, 'failed', at)
+    error(results, 0)
+  end
+  if stopped then
+    at.code = errors.codes.stopped
+    rundir.close(run, 'stopped', at)
+    io.stderr:write(('stopped at step %d of %s%s. Continue with:\n  %s\n'):format(session.at.step,
+      session.stages[session.at.stage].name, signals[signal] and (' (%s)'):format(signals[signal]) or '', run.resume))
+    return errors.codes.stopped, nil, run.dir
+  end
+  local report = require 'datamux.report'
+  local text = report.text(results, config, run.dir)
+  sys.write(run.dir .. '/report.txt', text .. '\n')
+  sys.write(run.dir .. '/report.json', json.encode(report.table(results, config), true) .. '\n')
+  at.code, at.accuracy = 0, results.accuracy
+  rundir.close(run, 'finished', at)
+  if not more then print(o.json and json.encode(report.table(results, config)) or text) end
+  return 0, results, run.dir
+end
+
+function M.run(o)
+  local launch = require 'datamux.launch'
+  local recipe = launch.recipe(o)
+  if o.interactive then return require('datamux.repl').run { recipe = recipe } end
+  if o.stop_after then require('datamux.host').stop_after(seconds(o.stop_after)) end
+  if o.sweep and #o.sweep > 0 then return require('datamux.sweep').run(recipe, o, train) end
+  return (train(recipe, o))
+end
+
+return M

@@ -1,0 +1,123 @@
+-- launch.lua -- from words of the command line to a resolved recipe: its file, its overrides, the device it runs on.
+local errors = require 'datamux.errors'
+
+local M = {}
+
+--- Loads a recipe file: the recipe, or nil when it was a script (returned nothing). `rest` becomes arg. Raises E207,
+--- E208, and what the recipe's own keys raise.
+function M.load(path, rest)
+  local sys = require 'datamux.sys'
+  if sys.kind(path) ~= 'file' then
+    local folder, name = path:match '^(.*/)([^/]+)$'
+    local near = errors.nearest(name or path, sys.list(folder or '.'))
+    near = near and (folder or '') .. near
+    errors.raise('E207', { what = ("no file '%s'"):format(path), near = near,
+      fix = near and 'datamux ' .. near or 'datamux new NAME writes a recipe to start from' })
+  end
+  local chunk, why = loadfile(path)
+  if not chunk then errors.raise('E208', { what = why, fix = 'correct that line; a recipe is Lua' }) end
+  local old = arg
+  _G.arg = { [0] = path, unpack(rest) }         -- what a script expects
+  local ok, recipe = xpcall(function() return chunk(unpack(rest)) end, function(e)
+    return errors.is(e) and e or { text = tostring(e), trace = debug.traceback('', 2) }
+  end)
+  _G.arg = old
+  if not ok then
+    if errors.is(recipe) then error(recipe, 0) end
+    errors.raise('E208', { what = recipe.text, where = path, fix = 'correct that line; --debug shows the calls' })
+  end
+  if recipe == nil then return nil end
+  local room = require 'datamux.recipe'
+  if room.is(recipe) then
+    recipe.file = recipe.file or path
+    return recipe
+  end
+  if type(recipe) ~= 'table' then
+    errors.raise('E208', { what = ('%s returned %s, expected dm.recipe { ... }'):format(path, type(recipe)),
+                           fix = 'end the file with: return dm.recipe { ... }' })
+  end
+  return room.new(recipe, path)
+end
+
+local function is_override(w) return w:find '^[%w_.]+%+?=' ~= nil end
+
+--- The recipe of parsed options (o.recipe; o.loaded where the dispatcher has read it). Raises E200, E207, E208.
+function M.recipe(o)
+  if o.loaded then return o.loaded end
+  if o.recipe and is_override(o.recipe) then     -- key=value before the recipe
+    local words = { o.recipe }
+    o.recipe = nil
+    for _, w in ipairs(o.overrides or {}) do
+      if o.recipe or is_override(w) then words[#words + 1] = w else o.recipe = w end
+    end
+    o.overrides = words
+  end
+  if not o.recipe then
+    errors.raise('E200', { what = 'no recipe given', fix = 'datamux recipes/quickstart.lua' })
+  end
+  local recipe = M.load(o.recipe, {})
+  if not recipe then
+    errors.raise('E208', { what = o.recipe .. ' returned nothing: it is a script, not a recipe',
+                           fix = 'end the file with: return dm.recipe { ... }' })
+  end
+  return recipe
+end
+
+--- The words key=value of parsed options, with --seed and --device among them.
+function M.words(o)
+  local words = {}
+  if o.device then words[1] = 'device=' .. o.device end
+  if o.seed then words[#words + 1] = 'seed=' .. o.seed end
+  for _, w in ipairs(o.overrides or {}) do
+    if not is_override(w) then
+      errors.raise('E200', { what = ("unexpected argument '%s' after the recipe '%s', expected key=value"):format(w,
+        o.recipe or 'given'), fix = w:find '^%d+%-%d+' and '--resume=' .. w or w .. '=VALUE' })
+    end
+    words[#words + 1] = w
+  end
+  return words
+end
+
+--- Opens the device ('auto', 'cpu', 'cuda', 'cuda:1'; nil is auto) and sets the number of CPU threads; returns what
+--- the device says of itself. Raises E402.
+function M.device(name, threads)
+  local scope = require 'datamux.scope'
+  local ok, why = pcall(scope.device, name ~= 'auto' and name or nil)
+  if not ok then
+    errors.raise('E402', { what = tostring(why), fix = 'device=cpu, or device=auto; what can compute here: '
+      .. 'datamux --devices' })
+  end
+  if threads then require('datamux.ffi').C.dm_threads_set(threads) end
+  return scope.about()
+end
+
+--- Resolves a recipe under parsed options, taking the device it names: configuration, list of values with origins.
+--- more: further words, above the others. Raises what recipe.resolve does, and E402 where the device is not there.
+function M.resolve(recipe, o, more)
+  local words, extra = M.words(o), { set = os.getenv 'DATAMUX_SET', configs = o.config }
+  for _, w in ipairs(more or {}) do words[#words + 1] = w end
+  local device = recipe:resolve(words, nil, extra).device
+  local about = M.device(device, o.threads)
+  return recipe:resolve(words, about:find '^cuda' ~= nil, extra)
+end
+
+--- How progress is shown: 'bar', 'lines' or 'none'.
+function M.progress(o)
+  local host = require 'datamux.host'
+  if o.quiet then return 'none' end
+  local said = o.progress or os.getenv 'DATAMUX_PROGRESS' or 'auto'
+  if said ~= 'auto' then return said end
+  return host.isatty(2) and os.getenv 'TERM' ~= 'dumb' and 'bar' or 'lines'
+end
+
+--- The values of a list (see recipe.resolve) as lines for people: key, value, origin.
+function M.table_lines(list)
+  local out = { ('%-24s %-28s %s'):format('key', 'value', 'from') }
+  for _, e in ipairs(list) do
+    local v = type(e.value) == 'table' and table.concat(e.value, ',') or tostring(e.value)
+    out[#out + 1] = ('%-24s %-28s %s'):format(e.path, v, e.from)
+  end
+  return out
+end
+
+return M
