@@ -23,7 +23,7 @@ local function shown(v) return type(v) == 'string' and ("'%s'"):format(v) or tos
 local function expectation(e)
   if e.choice then return 'one of ' .. table.concat(e.choice, ', ') end
   local text = ({ integer = 'a whole number', number = 'a number', string = 'text', boolean = 'true or false',
-                  list = 'text or a list' })[e.kind]
+                  list = 'text or a list', column = 'the name or number of a column' })[e.kind]
   if e.min then text = text .. (' >= %g'):format(e.min) end
   if e.max then text = text .. (e.min and ' and' or '') .. (' <= %g'):format(e.max) end
   if e.also then text = text .. (" or '%s'"):format(e.also) end
@@ -38,6 +38,8 @@ local function fits(e, v)
     return (not e.min or v >= e.min) and (not e.max or v <= e.max)
   elseif e.kind == 'list' then
     return type(v) == 'string' or type(v) == 'table'
+  elseif e.kind == 'column' then
+    return type(v) == 'string' or type(v) == 'number' and v >= 1 and v == math.floor(v)
   elseif type(v) ~= e.kind then
     return false
   end
@@ -91,7 +93,8 @@ local function add(values, t, entry, path, file, origin)
       fail(("unknown key '%s'.%s"):format(p, near and (" Did you mean '%s'?"):format(near) or ''),
         place(file, tostring(k)))
     end
-    if e.entries then
+    if e.table and type(v) == 'table' then values[p] = { value = e.table, from = origin } end
+    if e.entries and (type(v) == 'table' or not e.kind) then
       add(values, v, e, p, file, origin)
     else
       values[p] = { value = check_value(p, e, v, place(file, tostring(k))), from = origin }
@@ -146,13 +149,13 @@ end
 
 local function nested(values)
   local out = {}
-  schema.each(function(path)
-    local at = out
-    for part in path:gmatch '([^.]+)%.' do
+  schema.each(function(path, e)
+    local at, target = out, e.at or path
+    for part in target:gmatch '([^.]+)%.' do
       at[part] = at[part] or {}
       at = at[part]
     end
-    at[path:match '[^.]+$'] = values[path] and values[path].value
+    at[target:match '[^.]+$'] = values[path] and values[path].value
   end)
   return out
 end
@@ -213,7 +216,9 @@ function M.resolve(t, o)
   end
   for _, path in ipairs(order) do values[path] = given[path] end
   values.profile = { value = profile, from = given.profile and 'command line' or 'derived' }
-  if not (values.task and values.task.value) then fail("'task' is missing, expected sst2 or synthetic", o.file) end
+  if not (values.task and values.task.value) then
+    fail("'task' is missing, expected " .. expectation(schema.find(schema.root, 'task')), o.file)
+  end
   if not values['model.inner'] then
     values['model.inner'] = { value = 4 * values['model.width'].value, from = 'derived from model.width' }
   end
@@ -221,6 +226,7 @@ function M.resolve(t, o)
     values.name = { value = (o.file or 'recipe'):match '([^/]+)$':gsub('%.lua$', ''), from = 'file name' }
   end
   local config = nested(values)
+  config.folder = (o.file or ''):match '^.*/'
   cross_checks(config)
   local list = {}
   schema.each(function(path)
