@@ -3,23 +3,16 @@ local TMux = require 'datamux.models.tmux'
 local Plain = require 'datamux.models.plain'
 local fit = require 'datamux.models.fit'
 local errors = require 'datamux.errors'
-local glue = require 'datamux.data.glue'
-local synthetic = require 'datamux.data.synthetic'
 local corpus = require 'datamux.data.corpus'
 local loader = require 'datamux.data.loader'
 local cache = require 'datamux.data.cache'
-local sys = require 'datamux.sys'
+local encode = require 'datamux.data.encode'
+local task = require 'datamux.data.task'
 local text = require 'datamux.text'
-local tokens = require 'datamux.data.tokens'
 
 local M = {}
 
-local function read(task, split)
-  if task == 'synthetic' then return synthetic.read(split) end
-  return glue.read(task, split)
-end
-
-local function tokenizer(config, lines)
+local function tokenizer(config, train)
   local v = config.model.vocab
   if v.kind == 'bpe' or v.kind == 'wordpiece' then
     local function find(name) return cache.find('vocab/' .. v.name, name) end
@@ -28,25 +21,20 @@ local function tokenizer(config, lines)
     end
     return text.load { kind = 'wordpiece', vocab = find 'vocab.txt', lower = v.lower }
   end
-  return text.train { kind = v.kind, lines = lines, vocab_size = v.size }
+  return text.train { kind = v.kind, lines = encode.texts(train), vocab_size = v.size }
 end
 
-local function encode(tok, set, length)
-  local whole = table.concat(set.texts, '\n')
-  local out = tokens.of({ tokens.tokenizer_key(tok), sys.sha256(whole), 'lines ' .. length }, #whole,
-    function() return tok:encode_lines(set.texts, { max = length }) end)
-  return { ids = out.ids, offset = out.offset, n = out.n, labels = set.labels, truncated = out.truncated,
-           vocab_size = tok.vocab_size, base = out }
-end
-
---- Data of a configuration: { tok, train, dev (encoded sets), warmup (the set of the warm-up), held_out (texts the
---- warm-up never sees), retrieval (whether there is a retrieval head), label_names, eval_rows }.
+--- Data of a configuration: { tok, train, dev (encoded sets), task (see task.open), output ('classify', 'regress' or
+--- 'tag'), label_names, warmup (the set of the warm-up), held_out (texts the warm-up never sees), retrieval (whether
+--- there is a retrieval head), eval_rows }. Raises where a data file is absent or does not fit, before any other work.
 function M.data(config)
-  local train, dev = read(config.task, 'train'), read(config.task, 'dev')
+  local t = task.open(config)
   local length = config.data.length
-  local tok = tokenizer(config, train.texts)
-  local d = { tok = tok, label_names = train.label_names, retrieval = config.model.kind == 'tmux' }
-  d.train, d.dev = encode(tok, train, length), encode(tok, dev, length)
+  local tok = tokenizer(config, t.train)
+  local d = { tok = tok, task = t, output = t.output, label_names = t.label_names,
+              retrieval = config.model.kind == 'tmux' }
+  d.train, d.dev = encode.set(tok, t.train, length), encode.set(tok, t.dev, length)
+  d.train.task, d.dev.task = t, t
   d.warmup, d.held_out = d.train, d.dev
   if d.retrieval and config.data.warmup.source ~= 'task' and config.warmup.steps > 0 then
     d.warmup, d.held_out = corpus.encode(tok, config.data.warmup.source, {

@@ -14,7 +14,7 @@ local function shown(v) return type(v) == 'string' and ("'%s'"):format(v) or tos
 function M.expectation(e)
   if e.choice then return 'one of ' .. table.concat(e.choice, ', ') end
   local text = ({ integer = 'a whole number', number = 'a number', string = 'text', boolean = 'true or false',
-                  list = 'text or a list' })[e.kind]
+                  list = 'text or a list', column = 'the name or number of a column' })[e.kind]
   if e.min then text = text .. (' >= %g'):format(e.min) end
   if e.max then text = text .. (e.min and ' and' or '') .. (' <= %g'):format(e.max) end
   if e.also then text = text .. (" or '%s'"):format(e.also) end
@@ -26,7 +26,7 @@ local function example(e)
   if e.default ~= nil then return tostring(e.default) end
   if e.choice then return e.choice[1] end
   if e.kind == 'boolean' then return 'true' end
-  if e.kind == 'string' or e.kind == 'list' then return 'NAME' end
+  if e.kind == 'string' or e.kind == 'list' or e.kind == 'column' then return 'NAME' end
   return ('%g'):format(e.min or 1)
 end
 
@@ -38,6 +38,8 @@ local function fits(e, v)
     return (not e.min or v >= e.min) and (not e.max or v <= e.max)
   elseif e.kind == 'list' then
     return type(v) == 'string' or type(v) == 'table'
+  elseif e.kind == 'column' then
+    return type(v) == 'string' or type(v) == 'number' and v >= 1 and v == math.floor(v)
   elseif type(v) ~= e.kind then
     return false
   end

@@ -38,7 +38,8 @@ local function add(values, t, entry, path, from, within)
     local p = path and path .. '.' .. tostring(k) or tostring(k)
     local e = schema.find(entry, k)
     if not e then override.unknown(p, from.place(within .. p), { entry = entry, path = path }) end
-    if e.entries then
+    if e.table and type(v) == 'table' then values[p] = { value = e.table, from = from.origin(within .. p) } end
+    if e.entries and (type(v) == 'table' or not e.kind) then
       add(values, v, e, p, from, within)
     else
       values[p] = { value = override.check(p, e, v, from.place(within .. p)), from = from.origin(within .. p) }
@@ -94,13 +95,13 @@ end
 
 local function nested(values)
   local out = {}
-  schema.each(function(path)
-    local at = out
-    for part in path:gmatch '([^.]+)%.' do
+  schema.each(function(path, e)
+    local at, target = out, e.at or path
+    for part in target:gmatch '([^.]+)%.' do
       at[part] = at[part] or {}
       at = at[part]
     end
-    at[path:match '[^.]+$'] = values[path] and values[path].value
+    at[target:match '[^.]+$'] = values[path] and values[path].value
   end)
   return out
 end
@@ -165,6 +166,7 @@ function M.resolve(t, o)
     values.name = { value = (o.file or 'recipe'):match '([^/]+)$':gsub('%.lua$', ''), from = 'file name' }
   end
   local config = nested(values)
+  config.folder = (o.file or ''):match '^.*/'
   cross_checks(config)
   local list = {}
   schema.each(function(path)

@@ -31,7 +31,23 @@ end
 
 M.root = group('recipe', 'a run', {
   leaf('name', 'string', nil, 'name of the run; default: the name of the file', { optional = true }),
-  leaf('task', 'string', nil, 'what is learned', { choice = { 'sst2', 'synthetic' } }),
+  leaf('task', 'string', nil, 'what is learned: a name, or a table for files of your own', { choice = {
+    'sst2', 'qnli', 'mnli', 'mnli_mismatched', 'qqp', 'mrpc', 'rte', 'cola', 'stsb', 'wnli', 'conll2003', 'synthetic',
+    'own' }, table = 'own', entries = {
+    leaf('type', 'string', nil, 'own files: a label, a number or a label for each word',
+      { choice = { 'classify', 'regress', 'tag' }, optional = true, at = 'own.type' }),
+    leaf('train', 'string', nil, 'own files: to learn from', { optional = true, at = 'own.train' }),
+    leaf('dev', 'string', nil, 'own files: to score on', { optional = true, at = 'own.dev' }),
+    leaf('format', 'string', nil, 'own files: default by the name of the file',
+      { choice = { 'tsv', 'csv', 'jsonl', 'conll' }, optional = true, at = 'own.format' }),
+    leaf('text', 'column', nil, 'own files: column of texts (sentence; tokens for jsonl tags; 1 for conll)',
+      { optional = true, at = 'own.text' }),
+    leaf('pair', 'column', nil, 'own files: column of second texts', { optional = true, at = 'own.pair' }),
+    leaf('label', 'column', nil, 'own files: column of labels (label; tags for jsonl tags; the last for conll)',
+      { optional = true, at = 'own.label' }),
+    leaf('labels', 'list', nil, 'own files: the labels in order; default: those that occur',
+      { optional = true, at = 'own.labels' }),
+  } }),
   leaf('seed', 'integer', 42, 'of initial values, order, dropout', whole),
   leaf('profile', 'string', 'auto', 'which part of `profiles`; auto: small on a CPU, else paper',
     { choice = { 'auto', 'small', 'paper' } }),
@@ -110,8 +126,14 @@ M.root = group('recipe', 'a run', {
       { min = 1, optional = true }),
   }),
   group('eval', 'scoring', {
-    leaf('groupings', 'integer', 5, 'random groupings that the final accuracy is averaged over', positive),
-    leaf('metric', 'string', 'accuracy', 'what `best` means', { choice = { 'accuracy' } }),
+    leaf('groupings', 'integer', 5, 'random groupings that the final scores are averaged over', positive),
+    leaf('metric', 'string', nil, 'what `best` means; default: the usual one of the task', { optional = true }),
+    leaf('protocol', 'string', 'full', 'full: every example; paper: beside it, what the published scripts score '
+      .. '(the tail that fills no batch is dropped)', { choice = { 'full', 'paper' } }),
+    leaf('ensemble', 'integer', 1, 'each text in so many slots with other neighbours, answers averaged', positive),
+    leaf('retrieval', 'string', 'one', 'held-out retrieval: one random instance per position, or also all of them',
+      { choice = { 'one', 'all' } }),
+    leaf('bootstrap', 'integer', 1000, 'samples of the 95 % interval; 0: none', whole),
   }),
   group('log', 'progress', {
     leaf('every', 'number', 30, 'seconds between plain lines', { min = 0.1 }),
@@ -122,11 +144,13 @@ M.root = group('recipe', 'a run', {
   }),
 })
 
---- Calls fn(path, leaf) for every leaf, in order.
+--- Calls fn(path, leaf) for every leaf, in order. A leaf with entries of its own is a value or a table (`task`): the
+--- table's values go to another place of the configuration, `at`.
 function M.each(fn, entry, path)
   for _, e in ipairs((entry or M.root).entries) do
     local p = path and path .. '.' .. e.name or e.name
-    if e.entries then M.each(fn, e, p) else fn(p, e) end
+    if e.kind then fn(p, e) end
+    if e.entries then M.each(fn, e, p) end
   end
 end
 

@@ -19,20 +19,45 @@ if not pcall(ffi.typeof, 'struct dm_curl_defined') then
   ]]
 end
 
+local GLUE = 'https://dl.fbaipublicfiles.com/glue/data/'
+
+-- A set of the GLUE distribution (Wang et al. 2019): one zip, FOLDER/train.tsv, dev.tsv, test.tsv.
+local function glue(folder, zip_name, train, dev, test)
+  local files = {}
+  for name, sum in pairs { train = train, dev = dev, test = test } do
+    files[name .. '.tsv'] = { member = ('%s/%s.tsv'):format(folder, name), sha256 = sum }
+  end
+  return { urls = { GLUE .. zip_name }, zip = true, files = files }
+end
+
 --- What is known: folder -> { urls (tried in order), zip (members are unpacked) or nil, files = name -> { member,
---- sha256 } }. Checksums of SST-2: the GLUE distribution (Wang et al. 2019).
+--- sha256 } }.
 M.sets = {
-  ['SST-2'] = {
-    urls = { 'https://dl.fbaipublicfiles.com/glue/data/SST-2.zip' }, zip = true,
-    files = {
-      ['train.tsv'] = { member = 'SST-2/train.tsv',
-                        sha256 = '48eac26399f8456935f81dd9e3a745c1430adb6c62e233ccfe22db4a0d15d1d1' },
-      ['dev.tsv'] = { member = 'SST-2/dev.tsv',
-                      sha256 = '54a9c12c77e402fc14d6a66a506f24d999f596b0176eb777c972cccc2f9cc4b0' },
-      ['test.tsv'] = { member = 'SST-2/test.tsv',
-                       sha256 = '69a938605609b3e6663b4487918fe1565eb293734e6e520d0366d1d412fd2a13' },
-    },
-  },
+  ['SST-2'] = glue('SST-2', 'SST-2.zip', '48eac26399f8456935f81dd9e3a745c1430adb6c62e233ccfe22db4a0d15d1d1',
+    '54a9c12c77e402fc14d6a66a506f24d999f596b0176eb777c972cccc2f9cc4b0',
+    '69a938605609b3e6663b4487918fe1565eb293734e6e520d0366d1d412fd2a13'),
+  CoLA = glue('CoLA', 'CoLA.zip', 'cb368ebeb9f27d7ad03720d27ddc95687a311bdb100781a2fe59a5f5b1bc0624',
+    '8c013e21dc39957cac37378d87bebe225b694a0d5fe13eded66c2856628833fd',
+    '3b4df85f7a9a0633574b38d181e18090ac961a24b18fb6bcd74999ddea8ad0b8'),
+  QNLI = glue('QNLI', 'QNLIv2.zip', '3bb7026735a0d4cd439dc1ca6ea162e0c1cc8f962f52df9cc50ee8f8278e0c0e',
+    'ac19409dcb04631eaaa094bdebdcf621086bc352503dfb6a1a648b614986f4fd',
+    '6d856264e292fa7a7bc7b8e182efa1454ffd9532733c12ad813017dd5b377a5a'),
+  RTE = glue('RTE', 'RTE.zip', '41e3a9b063433392343fad9e962cf2f58b681c78d8f71592f4186f0837246c5c',
+    '80230dfa1347282e7b532b06a1004a76a710087541189bf874223ddf0e3819fb',
+    '6e33f09b5c2bfd5fd5fde217070f3dd49e484e33b9752b5864cf36fc421a213f'),
+  ['STS-B'] = glue('STS-B', 'STS-B.zip', '41c4d978b6162abdcada7e49a982211954cca5459c228db478af333124b257a2',
+    'fe7dc0632a5033562f3cadff991f6e8d9b9b6311861660e78c3c82eb7db67f59',
+    '16b4223d7d44a644fbc10f1b449472cfe81e1715fb07cf44023b0aa88ce856eb'),
+  WNLI = glue('WNLI', 'WNLI.zip', '9a88e9d54b6861cc796a088e9acf4f5f65064a9ef65ae6fa7a688b28391e5c9a',
+    'cba00490596dd14be8cf53b4f53bb744abe3a7b89f81ab210528d80225338ed5',
+    'ff0296817e235bf6f7a230c5f6781bd6ee228a45445f6510831fdef6f2a04766'),
+}
+
+-- Sets whose checksums are not known: where a person finds them.
+local elsewhere = {
+  MNLI = GLUE .. 'MNLI.zip', QQP = GLUE .. 'QQP-clean.zip',
+  MRPC = 'https://dl.fbaipublicfiles.com/senteval/senteval_data/msr_paraphrase_train.txt, without the pairs of '
+    .. GLUE .. 'mrpc_dev_ids.tsv, which are dev.tsv',
 }
 
 --- Whether a data set's address is known.
@@ -90,6 +115,9 @@ end
 --- the reasons (one for each address).
 function M.fetch(folder, dir)
   local set = M.sets[folder]
+  if not set and elsewhere[folder] then
+    return nil, ('by hand (its checksum is not known here): %s'):format(elsewhere[folder])
+  end
   if not set then return nil, 'no address is known for ' .. folder end
   if os.getenv 'DATAMUX_OFFLINE' == '1' then return nil, 'not tried: DATAMUX_OFFLINE=1' end
   local home = dir .. '/' .. folder

@@ -40,8 +40,13 @@ local function load(path)
   local ids, offset = file.tensors.ids, file.tensors.offset
   local truncated = tonumber(file.metadata.truncated)
   if not (ids and offset and truncated) then return nil end
-  return { ids = ffi.cast('int32_t *', ids.ptr), offset = ffi.cast('int32_t *', offset.ptr), n = offset.shape[1] - 1,
-           truncated = truncated, file = file }
+  local set = { ids = ffi.cast('int32_t *', ids.ptr), offset = ffi.cast('int32_t *', offset.ptr),
+                n = offset.shape[1] - 1, truncated = truncated, file = file }
+  local first = file.tensors.first
+  if first then
+    set.first, set.words, set.cut = ffi.cast('int32_t *', first.ptr), first.shape[1], tonumber(file.metadata.cut)
+  end
+  return set
 end
 
 local function prune(folder)
@@ -60,9 +65,9 @@ local function prune(folder)
   end
 end
 
---- What `make()` returns ({ ids, offset, n, truncated }), kept under `parts` (a list of texts that together say what
---- it is made from). bytes: size of the text; little text is encoded each time. The second result says whether it
---- came from the cache.
+--- What `make()` returns ({ ids, offset, n, truncated }, for words also first, words, cut), kept under `parts` (a list
+--- of texts that together say what it is made from). bytes: size of the text; little text is encoded each time. The
+--- second result says whether it came from the cache.
 function M.of(parts, bytes, make)
   if bytes < LEAST then return make(), false end
   local folder = M.folder()
@@ -77,8 +82,9 @@ function M.of(parts, bytes, make)
   local set = make()
   pcall(function()
     sys.mkdir(folder)
-    safetensors.write(path, { ids = column(set.ids, set.offset[set.n]), offset = column(set.offset, set.n + 1) },
-      { truncated = tostring(set.truncated or 0) })
+    local columns = { ids = column(set.ids, set.offset[set.n]), offset = column(set.offset, set.n + 1) }
+    if set.first then columns.first = column(set.first, set.words) end
+    safetensors.write(path, columns, { truncated = tostring(set.truncated or 0), cut = tostring(set.cut or 0) })
     prune(folder)
   end)
   return set, false

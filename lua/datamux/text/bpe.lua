@@ -185,7 +185,8 @@ function Bpe:encode_pair(a, b, max)
   return out, cut or false
 end
 
-Bpe.encode_lines = lines.encode_lines
+Bpe.encode_lines, Bpe.encode_sentences = lines.encode_lines, lines.encode_sentences
+Bpe.space = ' '                    -- in front of words that come one by one
 
 --- The text of ids; specials are left out.
 function Bpe:decode(ids)

@@ -1,6 +1,7 @@
 -- text/init.lua -- tokenizers behind one interface: text.train and text.load.
--- A tokenizer has: vocab_size, pad, unk, bos, eos, :encode(text, max), :encode_lines(texts, { max }), :decode(ids),
--- :files() (what to store beside a model).
+-- A tokenizer has: vocab_size, pad, unk, bos, eos, :ids(text), :encode(text, max), :encode_pair(a, b, max),
+-- :encode_lines(texts, { max, pairs }), :encode_sentences(lists of words, { max }), :decode(ids), :files() (what to
+-- store beside a model).
 local M = {}
 
 --- A tokenizer made from texts. o: { kind = 'words' | 'sentencepiece', lines = list, vocab_size }.

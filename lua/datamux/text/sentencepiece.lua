@@ -84,7 +84,8 @@ function SentencePiece:encode(text, max)
   return ids, cut
 end
 
-SentencePiece.encode_lines = lines.encode_lines
+SentencePiece.encode_lines, SentencePiece.encode_sentences, SentencePiece.encode_pair =
+  lines.encode_lines, lines.encode_sentences, lines.encode_pair
 
 --- The text of ids; specials are left out.
 function SentencePiece:decode(ids)

@@ -185,7 +185,7 @@ function WordPiece:encode_pair(a, b, max)
   return first, cut or false
 end
 
-WordPiece.encode_lines = lines.encode_lines
+WordPiece.encode_lines, WordPiece.encode_sentences = lines.encode_lines, lines.encode_sentences
 
 --- The text of ids, pieces joined; specials are left out.
 function WordPiece:decode(ids)

@@ -55,20 +55,24 @@ function M.load(path)
   return new(list)
 end
 
+--- Ids of a text without specials.
+function Words:ids(text)
+  local ids = {}
+  for w in text:gmatch '%S+' do ids[#ids + 1] = self.id[w] or self.unk end
+  return ids
+end
+
 --- Ids of a text with <s> in front, at most `max`; and whether some were cut off.
 function Words:encode(text, max)
-  local ids, cut = { self.bos }, false
-  for w in text:gmatch '%S+' do
-    if max and #ids >= max then
-      cut = true
-      break
-    end
-    ids[#ids + 1] = self.id[w] or self.unk
-  end
+  local ids = self:ids(text)
+  local cut = max ~= nil and #ids + 1 > max
+  for i = #ids, cut and max or #ids + 1, -1 do ids[i] = nil end
+  table.insert(ids, 1, self.bos)
   return ids, cut
 end
 
-Words.encode_lines = lines.encode_lines
+Words.encode_lines, Words.encode_sentences, Words.encode_pair =
+  lines.encode_lines, lines.encode_sentences, lines.encode_pair
 
 --- The words of a list of ids; specials in angle brackets.
 function Words:decode(ids)

@@ -1,0 +1,108 @@
+-- labelled.lua -- texts or pairs of texts with a label or a score, out of records; where each came from is kept.
+local ffi = require 'ffi'
+local errors = require 'datamux.errors'
+local reader = require 'datamux.data.reader'
+local records = require 'datamux.data.records'
+
+local M = {}
+
+local function refuse(r, record, ...) errors.raise(3, ('%s: '):format(r:where(record)) .. (...)) end
+
+-- The text in a column of a record, checked.
+local function text_of(r, record, get, name)
+  local v, why = get(record)
+  if v == nil then refuse(r, record, why) end
+  if type(v) ~= 'string' then
+    refuse(r, record, ("column '%s' is %s, expected text"):format(name, tostring(v)))
+  end
+  if reader.invalid_utf8(v) then refuse(r, record, 'the text is not valid UTF-8') end
+  return (v:gsub('%s+$', ''))
+end
+
+local function array(kind, list, n)
+  local out = ffi.new(kind, n)
+  for i = 1, n do out[i - 1] = list[i] end
+  return out
+end
+
+-- The labels that occur: by value where all are numbers, else by name.
+local function sorted(seen)
+  local names, numeric = {}, true
+  for name in pairs(seen) do
+    names[#names + 1] = name
+    numeric = numeric and tonumber(name) ~= nil
+  end
+  table.sort(names, function(a, b)
+    if numeric and tonumber(a) ~= tonumber(b) then return tonumber(a) < tonumber(b) end
+    return a < b
+  end)
+  return names
+end
+
+local function label_numbers(r, list, lines, spec)
+  local values, number = spec.values or spec.labels, {}
+  if not values then
+    local seen = {}
+    for _, v in ipairs(list) do seen[v] = true end
+    values = sorted(seen)
+    if #values < 2 then
+      errors.raise(3, ("%s: every label is '%s', expected at least two different ones"):format(r.path, values[1]))
+    end
+  end
+  for k, v in ipairs(values) do number[v] = k - 1 end
+  local out = ffi.new('int32_t[?]', #list)
+  for i, v in ipairs(list) do
+    if not number[v] then
+      errors.raise(3, ("%s:%d: label is '%s', expected one of %s"):format(r.path, lines[i], v,
+        table.concat(values, ', ')))
+    end
+    out[i - 1] = number[v]
+  end
+  return out, spec.labels or values
+end
+
+--- Reads a file. spec: { output = 'classify' | 'regress'; names or numbers of columns: text, pair (nil: single texts),
+--- label (nil: not read); labels (names; nil: those that occur), values (the labels as the file spells them, in the
+--- order of labels), format, header, corrupt = 'skip' to pass over rows of the wrong width }. Returns
+--- { n, texts, pairs, labels = int32[n] or scores = double[n], lines (line of each), label_names, path, skipped }.
+--- Raises (code 3) with file and line for a row that does not fit, a label outside the set, a score that is no number,
+--- text that is not UTF-8; with the file for one without examples.
+function M.read(path, spec)
+  local r = records.open(path, { format = spec.format, header = spec.header, keep = spec.corrupt == 'skip' })
+  local text, pair = r:column(spec.text), spec.pair and r:column(spec.pair)
+  local label = spec.label and r:column(spec.label)
+  local set = { n = 0, texts = {}, pairs = pair and {} or nil, lines = {}, path = path, skipped = 0 }
+  local values = {}
+  for record in r:each() do
+    if record.bad then
+      set.skipped = set.skipped + 1
+    else
+      local n = set.n + 1
+      set.n, set.lines[n] = n, record.line
+      set.texts[n] = text_of(r, record, text, spec.text)
+      if pair then set.pairs[n] = text_of(r, record, pair, spec.pair) end
+      if label then
+        local v, why = label(record)
+        if v == nil then refuse(r, record, why) end
+        values[n] = tostring(v)
+        if spec.output == 'regress' then
+          local score = tonumber(v)
+          if not score or score ~= score or math.abs(score) == math.huge then
+            refuse(r, record, ("column '%s' is '%s', expected a number"):format(spec.label, tostring(v)))
+          end
+          values[n] = score
+        end
+      end
+    end
+  end
+  if set.n == 0 then errors.raise(3, path .. ': no examples in it') end
+  set.label_names = spec.output == 'regress' and { 'score' } or spec.labels
+  if label and spec.output == 'regress' then
+    set.scores = array('double[?]', values, set.n)
+  elseif label then
+    set.labels, set.label_names = label_numbers(r, values, set.lines, spec)
+  end
+  return set
+end
+
+return M
