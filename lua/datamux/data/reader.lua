@@ -1,7 +1,9 @@
--- reader.lua -- text files by lines: plain, .gz and .zst, told apart by their first bytes.
+-- reader.lua -- text by lines, from files and standard input: plain, .gz and .zst, told apart by their first bytes.
 local ffi = require 'ffi'
+local lfs = require 'lfs'
 local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
+require 'datamux.sys'                              -- declares open and strerror
 local C = core.C
 
 local M = {}
@@ -27,6 +29,10 @@ if not pcall(ffi.typeof, 'struct dm_zstd_in') then
     int inflateReset(dm_z_stream *s);
     int inflateEnd(dm_z_stream *s);
     const char *zlibVersion(void);
+
+    struct dm_pollfd { int fd; short events, revents; };
+    int poll(struct dm_pollfd *list, unsigned long n, int ms);
+    ssize_t read(int fd, void *to, size_t n);
   ]]
 end
 
@@ -44,47 +50,85 @@ end
 
 local function broken(path, why) errors.raise(3, ('%s: %s'):format(path, why)) end
 
--- Each source is a function that returns the next piece of text, nil at the end.
+-- -- bytes: pull() returns a pointer and a number of bytes that hold until the next pull, nil at the end ---------
 
-local function plain_source(file)
+-- The bytes of a mapped file.
+local function pull_file(path)
+  local file = ffi.new 'dm_file'
+  if C.dm_file_map(file, path) ~= 0 then errors.raise(3, ffi.string(C.dm_last_error())) end
+  ffi.gc(file, C.dm_file_unmap)
   local at = 0
   return function()
-    if at >= file.size then return nil end
+    if at >= file.size then
+      C.dm_file_unmap(file)
+      return nil
+    end
     local n = math.min(CHUNK, file.size - at)
     at = at + n
-    return ffi.string(file.data + at - n, n)
+    return file.data + at - n, n
   end
 end
 
-local function zstd_source(file, path)
-  local z = library('libzstd.so.1', 'libzstd1')
-  local stream = ffi.gc(z.ZSTD_createDStream(), z.ZSTD_freeDStream)
-  local buffer, input, output = ffi.new('uint8_t[?]', CHUNK), ffi.new 'dm_zstd_in', ffi.new 'dm_zstd_out'
-  input.src, input.size, input.pos = file.data, file.size, 0
-  local left = 1
+-- What arrives at a descriptor, as it arrives.
+local function pull_descriptor(fd, name)
+  local buffer = ffi.new('uint8_t[?]', CHUNK)
   return function()
     while true do
-      output.dst, output.size, output.pos = buffer, CHUNK, 0
-      local done = input.pos >= input.size
-      if done and left == 0 then return nil end
-      local code = z.ZSTD_decompressStream(stream, output, input)
-      if z.ZSTD_isError(code) ~= 0 then broken(path, 'not valid zstd: ' .. ffi.string(z.ZSTD_getErrorName(code))) end
-      left = tonumber(code)
-      if output.pos > 0 then return ffi.string(buffer, output.pos) end
-      if done and left ~= 0 then broken(path, 'the zstd stream is cut off') end
+      local n = tonumber(C.read(fd, buffer, CHUNK))
+      if n > 0 then return buffer, n end
+      if n == 0 then return nil end
+      if C.dm_interrupted() > 0 then errors.raise(errors.codes.stopped, name .. ': interrupted') end
+      if ffi.errno() ~= 4 then broken(name, ffi.string(C.strerror(ffi.errno()))) end          -- EINTR: again
     end
   end
 end
 
-local function gzip_source(file, path)
+-- -- sources: a function that returns the next piece of text, nil at the end ---------------------------------------
+
+local function plain_source(pull)
+  return function()
+    local data, n = pull()
+    return data and ffi.string(data, n)
+  end
+end
+
+local function zstd_source(pull, path)
+  local z = library('libzstd.so.1', 'libzstd1')
+  local stream = ffi.gc(z.ZSTD_createDStream(), z.ZSTD_freeDStream)
+  local buffer, input, output = ffi.new('uint8_t[?]', CHUNK), ffi.new 'dm_zstd_in', ffi.new 'dm_zstd_out'
+  local left, ended = 1, false
+  return function()
+    while true do
+      if input.pos >= input.size and not ended then
+        local data, n = pull()
+        ended = data == nil
+        input.src, input.size, input.pos = data, n or 0, 0
+      end
+      output.dst, output.size, output.pos = buffer, CHUNK, 0
+      if ended and left == 0 then return nil end
+      local code = z.ZSTD_decompressStream(stream, output, input)
+      if z.ZSTD_isError(code) ~= 0 then broken(path, 'not valid zstd: ' .. ffi.string(z.ZSTD_getErrorName(code))) end
+      left = tonumber(code)
+      if output.pos > 0 then return ffi.string(buffer, output.pos) end
+      if ended and left ~= 0 then broken(path, 'the zstd stream is cut off') end
+    end
+  end
+end
+
+local function gzip_source(pull, path)
   local z = library('libz.so.1', 'zlib1g')
   local s, buffer = ffi.new 'dm_z_stream', ffi.new('uint8_t[?]', CHUNK)
-  s.next_in, s.avail_in = file.data, file.size
   assert(z.inflateInit2_(s, 47, z.zlibVersion(), ffi.sizeof(s)) == 0)
   ffi.gc(s, z.inflateEnd)
-  local ended = false
+  local ended, drained = false, false                -- a member has ended; nothing is left to pull
   return function()
-    while not ended or s.avail_in > 0 do
+    while true do
+      if s.avail_in == 0 and not drained then
+        local data, n = pull()
+        drained = data == nil
+        s.next_in, s.avail_in = data, n or 0
+      end
+      if ended and s.avail_in == 0 then return nil end
       if ended then z.inflateReset(s) end
       s.next_out, s.avail_out = buffer, CHUNK
       local code = z.inflate(s, 0)
@@ -94,57 +138,90 @@ local function gzip_source(file, path)
       end
       local n = CHUNK - s.avail_out
       if n > 0 then return ffi.string(buffer, n) end
-      if code == -5 or (not ended and s.avail_in == 0) then broken(path, 'the gzip stream is cut off') end
+      if drained and not ended then broken(path, 'the gzip stream is cut off') end
     end
   end
 end
 
-local function source_of(file, path)
-  local d, n = file.data, file.size
-  if n >= 4 and d[0] == 0x28 and d[1] == 0xb5 and d[2] == 0x2f and d[3] == 0xfd then return zstd_source(file, path) end
-  if n >= 2 and d[0] == 0x1f and d[1] == 0x8b then return gzip_source(file, path) end
-  return plain_source(file)
+local magics = { { '\40\181\47\253', zstd_source }, { '\31\139', gzip_source } }
+
+-- The source whose first bytes are those that pull gives; waits for more only while they could be a magic number.
+local function source_of(pull, path)
+  local held, ended = '', false
+  local function undecided()
+    for _, m in ipairs(magics) do
+      if #held < #m[1] and m[1]:sub(1, #held) == held then return true end
+    end
+  end
+  while not ended and undecided() do
+    local data, n = pull()
+    ended = data == nil
+    if data then held = held .. ffi.string(data, n) end
+  end
+  local given = false
+  local function all()                               -- `held` lives as long as this function: its bytes stay
+    if not given and held ~= '' then
+      given = true
+      return ffi.cast('const uint8_t *', held), #held
+    end
+    if not ended then return pull() end
+  end
+  for _, m in ipairs(magics) do
+    if held:sub(1, #m[1]) == m[1] then return m[2](all, path) end
+  end
+  return plain_source(all)
 end
 
---- Iterator over the lines of a file (without \n or \r\n): for line, number in reader.lines(path). Raises a data
---- error (code 3) with the path when it cannot be read or its compression is broken.
+local function open(path)
+  if path == '-' then return source_of(pull_descriptor(0, 'standard input'), 'standard input') end
+  if lfs.attributes(path, 'mode') == 'file' or not lfs.attributes(path, 'mode') then
+    return source_of(pull_file(path), path)
+  end
+  local fd = C.open(path, 0)                         -- a pipe, a device
+  if fd < 0 then errors.raise(3, ('%s: %s'):format(path, ffi.string(C.strerror(ffi.errno())))) end
+  return source_of(pull_descriptor(fd, path), path)
+end
+
+--- Iterator over the lines of a file, or of standard input ('-'), without \n or \r\n: for line, number in
+--- reader.lines(path). Lines come as they arrive. Raises a data error (code 3) with the path when it cannot be read or
+--- its compression is broken. The second result tells whether a line can be had without reading on.
 function M.lines(path)
-  local file = ffi.new 'dm_file'
-  if C.dm_file_map(file, path) ~= 0 then errors.raise(3, ffi.string(C.dm_last_error())) end
-  ffi.gc(file, C.dm_file_unmap)
-  local source, rest, at, number = source_of(file, path), '', 1, 0
+  local source, rest, at, number = open(path), '', 1, 0
+  local function buffered() return source == nil or rest:find('\n', at, true) ~= nil end
   return function()
     while true do
       local stop = rest:find('\n', at, true)
       if stop then
-        local line = rest:sub(at, stop - 1)
+        local last = rest:byte(stop - 1) == 13 and stop > at and stop - 2 or stop - 1
+        local line = rest:sub(at, last)
         at, number = stop + 1, number + 1
-        if line:byte(-1) == 13 then line = line:sub(1, -2) end
         return line, number
       end
-      local piece = file and source()
+      local piece = source and source()
       if piece then
         rest, at = rest:sub(at) .. piece, 1
       else
         local line = rest:sub(at)
-        if file then C.dm_file_unmap(file) end
-        rest, at, file = '', 1, nil
+        rest, at, source = '', 1, nil
         if line == '' then return nil end
         if line:byte(-1) == 13 then line = line:sub(1, -2) end
         return line, number + 1
       end
     end
-  end
+  end, buffered
+end
+
+--- Whether standard input has something to read (or has ended) within `ms` milliseconds.
+function M.ready(ms)
+  local p = ffi.new 'struct dm_pollfd'
+  p.fd, p.events = 0, 1
+  return C.poll(p, 1, ms) ~= 0
 end
 
 --- The whole text of a file, decompressed.
 function M.text(path)
-  local file = ffi.new 'dm_file'
-  if C.dm_file_map(file, path) ~= 0 then errors.raise(3, ffi.string(C.dm_last_error())) end
-  ffi.gc(file, C.dm_file_unmap)
   local out = {}
-  for piece in source_of(file, path) do out[#out + 1] = piece end
-  C.dm_file_unmap(file)
+  for piece in open(path) do out[#out + 1] = piece end
   return table.concat(out)
 end
 
