@@ -25,7 +25,7 @@ end
 -- Floor of a Lua module: it may require modules of its own floor or below.
 local floors = {
   { 'ffi' }, { 'scope' }, { 'tensor' }, { 'tape', 'ops/' }, { 'nn/' },
-  { 'errors', 'json', 'sys', 'schedule', 'optim', 'safetensors', 'checkpoint', 'models/', 'data/', 'text/' },
+  { 'errors', 'json', 'sys', 'schedule', 'optim', 'safetensors', 'checkpoint', 'metrics', 'models/', 'data/', 'text/' },
   { 'schema', 'recipe', 'assemble', 'estimate', 'evaluate', 'train', 'rundir', 'report', 'log', 'cli', 'repl', 'init' },
 }
 
