@@ -26,7 +26,8 @@ end
 local floors = {
   { 'ffi' }, { 'scope' }, { 'tensor' }, { 'tape', 'ops/' }, { 'nn/' },
   { 'errors', 'json', 'sys', 'schedule', 'optim', 'safetensors', 'checkpoint', 'metrics', 'models/', 'data/', 'text/' },
-  { 'schema', 'recipe', 'assemble', 'estimate', 'evaluate', 'train', 'rundir', 'report', 'log', 'cli', 'repl', 'init' },
+  { 'schema', 'recipe', 'assemble', 'estimate', 'evaluate', 'train', 'rundir', 'report', 'log', 'cli', 'repl', 'init',
+    'saved', 'predict', 'render', 'filter', 'commands/' },
 }
 
 local function floor(path)

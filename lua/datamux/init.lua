@@ -58,6 +58,9 @@ function M.memory() return M.scope.memory() end
 --- Checks a recipe table and returns the recipe; see datamux.recipe.
 function M.recipe(t) return require('datamux.recipe').new(t) end
 
+--- A finished model from a run, one of its checkpoints, or a model folder; see saved.load.
+function M.load(path, o) return require('datamux.saved').load(path, o) end
+
 --- Names that completion and help list besides what is loaded already.
 function M.names()
   local list = {}
