@@ -362,11 +362,12 @@ end
 local function forward(model, batch)
   local q = model:prepare(batch, { seed = 0, step = 0, task = true })
   local logits = model:forward(q).logits
-  return logits:host(), logits:cols(), q.task.at
+  batch.at, batch.answers = q.task.at, logits:rows()
+  return logits:host(), logits:cols()
 end
 
---- The network's answers to a batch (see predict.lua): logits as a C array [rows of the answer, K]; K; and for taggers
---- the places of those rows in the batch.
+--- The network's answers to a batch (see predict.lua): logits as a C array [R, K], and K; batch.answers = R, and for
+--- taggers batch.at = the places of those rows in the batch. The one place where a finished model is run.
 function Model:logits(batch) return scope.step(forward, self.model, batch) end
 
 --- Answers to a list of texts (for pair tasks { a, b } each), in their order: { label, score, scores } each, as
