@@ -22,12 +22,11 @@ local function lines(path)
   return out
 end
 
--- Floor of a Lua module: it may require modules of its own floor or below.
+-- Floor of a Lua module: it may require modules of its own floor or below. What stands nowhere here is the programme, on
+-- the top floor.
 local floors = {
   { 'ffi' }, { 'scope' }, { 'tensor' }, { 'tape', 'ops/' }, { 'nn/' },
   { 'errors', 'json', 'sys', 'schedule', 'optim', 'safetensors', 'checkpoint', 'metrics', 'models/', 'data/', 'text/' },
-  { 'schema', 'recipe', 'locate', 'override', 'assemble', 'estimate', 'evaluate', 'train', 'rundir', 'report', 'log',
-    'tensorboard', 'explain', 'launch', 'sweep', 'commands/', 'cli', 'repl', 'init' },
 }
 
 local function floor(path)
@@ -37,13 +36,10 @@ local function floor(path)
       if name == prefix or (prefix:sub(-1) == '/' and name:sub(1, #prefix) == prefix) then return level end
     end
   end
+  return #floors + 1
 end
 
 describe('the house', function()
-  it('knows the floor of every Lua file', function()
-    for _, path in ipairs(files('lua/datamux', '%.lua$')) do assert.is_truthy(floor(path), path .. ' has no floor') end
-  end)
-
   it('requires downwards only', function()
     for _, path in ipairs(files('lua/datamux', '%.lua$')) do
       for number, line in ipairs(lines(path)) do

@@ -106,6 +106,25 @@ function M.load_best(run)
   return read(dir)
 end
 
+--- The weights of one checkpoint of a run: { dir, step, file (an open safetensors file) }. which: 'best', 'last' or
+--- 'step-N'. Raises (code 7) where it is not there or its checksum does not match.
+function M.weights(run, which)
+  local number = which:match '^step%-(%d+)$'
+  local name = number and ('step-%06d'):format(tonumber(number)) or target(run, which)
+  local dir = name and folder(run) .. '/' .. name
+  if not dir or sys.kind(dir) ~= 'directory' then
+    local there = sys.list(folder(run))
+    errors.raise(7, ("%s: there is no checkpoint '%s', expected %s"):format(run, which,
+      #there > 0 and 'one of ' .. table.concat(there, ', ') or 'one that a run has saved: there is none yet'))
+  end
+  local want = (sys.read(dir .. '/SHA256SUMS') or ''):match '(%x+)  model%.safetensors'
+  if sys.sha256_file(dir .. '/model.safetensors') ~= want then
+    errors.raise(7, dir .. '/model.safetensors: its checksum does not match SHA256SUMS beside it (damaged?)\n'
+      .. '  fix: use another checkpoint: ' .. table.concat(sys.list(folder(run)), ', '))
+  end
+  return { dir = dir, step = tonumber(name:match '%d+'), file = safetensors.open(dir .. '/model.safetensors') }
+end
+
 --- Copies an open safetensors file into name -> Tensor; every tensor must be there, fit, and be wanted. Raises
 --- (code 7) naming the first that is not.
 function M.copy(file, tensors, what)

@@ -65,6 +65,9 @@ M.register = {
   demux = function(name, spec) require('datamux.nn.demux').register(name, spec) end,
 }
 
+--- A finished model from a run, one of its checkpoints, or a model folder; see saved.load.
+function M.load(path, o) return require('datamux.saved').load(path, o) end
+
 --- Names that completion and help list besides what is loaded already.
 function M.names()
   local list = {}

@@ -14,6 +14,7 @@ local evaluate = require 'datamux.evaluate'
 local assemble = require 'datamux.assemble'
 local errors = require 'datamux.errors'
 local checkpoint = require 'datamux.checkpoint'
+local saved = require 'datamux.saved'
 local C = core.C
 
 local Session = {}
@@ -124,27 +125,19 @@ function Session:evaluate(stage, step)
   return e
 end
 
--- Parameters and frozen tensors by path.
-local function named(model)
-  local out = {}
-  for _, e in ipairs(model.block.list) do out[e.name] = e.tensor end
-  for _, e in ipairs(model.block.buffers) do out[e.name] = e.tensor end
-  return out
-end
-
 --- Saves model, optimiser and position as a checkpoint; reason 'last' or 'best'. Nothing without a run directory.
 function Session:save(reason)
   if not self.run_dir then return end
   checkpoint.save(self.run_dir, self.at.global, {
-    model = named(self.model), optimiser = self.optimiser:state(), state = self.at, reason = reason,
+    model = self.model:named(), optimiser = self.optimiser:state(), state = self.at, reason = reason,
     keep = self.config.save.keep })
 end
 
 --- Continues from what checkpoint.load returned.
-function Session:restore(saved)
-  checkpoint.copy(saved.model, named(self.model), 'model')
-  checkpoint.copy(saved.optimiser, self.optimiser:state(), 'optimiser')
-  self.at = saved.state
+function Session:restore(from)
+  checkpoint.copy(from.model, self.model:named(), 'model')
+  checkpoint.copy(from.optimiser, self.optimiser:state(), 'optimiser')
+  self.at = from.state
   self.at.history = self.at.history or {}
 end
 
@@ -155,7 +148,7 @@ function Session:run_stage(stage)
   self.optimiser.o.eps, self.optimiser.o.decay, self.optimiser.o.clip = stage.eps, stage.decay, stage.clip
   if at.step == 0 then self.optimiser:reset() end
   log:stage(stage.name, stage.steps, at.step)
-  local saved = C.dm_clock()
+  local saved_at = C.dm_clock()
   while at.step < stage.steps do
     local t = C.dm_clock()
     local r = self:step(stage, at.step + 1)
@@ -178,9 +171,9 @@ function Session:run_stage(stage)
       self:save 'last'
       return 'stopped'
     end
-    if C.dm_clock() - saved > self.config.save.every then
+    if C.dm_clock() - saved_at > self.config.save.every then
       self:save 'last'
-      saved = C.dm_clock()
+      saved_at = C.dm_clock()
     end
     if done then break end
   end
@@ -191,10 +184,13 @@ end
 --- Trains all stages, then reports. Returns results (see results), or nil, 'stopped' after Ctrl-C (state saved).
 function Session:run()
   C.dm_interrupt_clear()
+  if self.run_dir then saved.begin(self) end
   while self.at.stage <= #self.stages do
     if self:run_stage(self.stages[self.at.stage]) == 'stopped' then return nil, 'stopped' end
   end
-  return self:results()
+  local results = self:results()
+  if self.run_dir then saved.finish(self, results) end
+  return results
 end
 
 --- Final scores, with the best weights where a run directory holds them: { accuracy, std, scored, total,
@@ -202,7 +198,7 @@ end
 function Session:results()
   local o = self:evaluation_options()
   local best = self.run_dir and self.at.best and checkpoint.load_best(self.run_dir)
-  if best then checkpoint.copy(best.model, named(self.model), 'model') end
+  if best then checkpoint.copy(best.model, self.model:named(), 'model') end
   local t = C.dm_clock()
   local r = {}
   if self.at.best then

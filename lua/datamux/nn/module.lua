@@ -106,7 +106,8 @@ end
 
 --- Lays out, allocates and initialises the parameters and buffers of `model`; numbers its dropout sites.
 --- Fills model.block = { p, g, decayed, list }: flat values and gradients, how many elements decay, and the
---- parameters with name, tensor, offset and n. seed: of the initial values. Returns model.
+--- parameters with name, tensor, offset and n. seed: of the initial values; without one all are zero and there are no
+--- gradients: a finished model, whose values are read from a file. Returns model.
 function Module.build(model, seed)
   local list, buffers, site = {}, {}, 0
   model:each(function(m)
@@ -126,20 +127,21 @@ function Module.build(model, seed)
     end
     if pass == 1 then decayed = n end
   end
-  local p, g = Tensor.lasting { math.max(n, 1) }, Tensor.lasting { math.max(n, 1) }
-  p:fill(0)
-  g:fill(0)
+  local p, g = Tensor.lasting({ math.max(n, 1) }):fill(0), nil
+  if seed then g = Tensor.lasting({ math.max(n, 1) }):fill(0) end
   for i, e in ipairs(list) do
     local t = e.tensor
     adopt(t, p:view(t.spec.shape, e.offset))
-    t.store = g:view(t.spec.shape, e.offset)
     t.name = e.name
-    initialise(t, seed, 1000 + i)
+    if seed then
+      t.store = g:view(t.spec.shape, e.offset)
+      initialise(t, seed, 1000 + i)
+    end
   end
   for i, e in ipairs(buffers) do
     local t = e.tensor
-    adopt(t, Tensor.lasting(t.spec.shape))
-    t.spec.make(t, seed, 500 + i)
+    adopt(t, Tensor.lasting(t.spec.shape):fill(0))
+    if seed then t.spec.make(t, seed, 500 + i) end
     t.name = e.name
   end
   model.block = { p = p, g = g, decayed = decayed, list = list, buffers = buffers, n = n }
@@ -151,6 +153,14 @@ function Module:count()
   local n = 0
   for _, e in ipairs(self.block.list) do n = n + e.n end
   return n
+end
+
+--- Parameters and frozen tensors by path: what a checkpoint holds.
+function Module:named()
+  local out = {}
+  for _, e in ipairs(self.block.list) do out[e.name] = e.tensor end
+  for _, e in ipairs(self.block.buffers) do out[e.name] = e.tensor end
+  return out
 end
 
 --- Before the optimiser: gradients nobody wrote in this update are set to zero, all are marked unwritten.

@@ -1,0 +1,330 @@
+-- filter.lua -- predict as a Unix filter: records in, the same records with answers out, one for one and in order.
+--
+-- Records are collected in windows (see predict.lua); a window is answered and written as a whole. What is wrong with a
+-- record is its own affair: it keeps its place and gets the answer null.
+local ffi = require 'ffi'
+local core = require 'datamux.ffi'
+local errors = require 'datamux.errors'
+local predict = require 'datamux.predict'
+local reader = require 'datamux.data.reader'
+local records = require 'datamux.data.records'
+local render = require 'datamux.render'
+local sys = require 'datamux.sys'
+local C = core.C
+
+local M = {}
+
+local Filter = {}
+Filter.__index = Filter
+
+local SHOWN = 5                  -- faulty records that are named; the rest is counted
+
+if not pcall(ffi.typeof, 'struct dm_filter_defined') then
+  ffi.cdef [[
+    struct dm_filter_defined { int one; };
+    ssize_t write(int fd, const void *data, size_t n);
+    int ftruncate(int fd, long size);
+    long lseek(int fd, long at, int from);
+  ]]
+end
+
+-- -- where the text is -----------------------------------------------------------------------------------------------
+
+local usual = { 'text', 'sentence', 'content' }
+local usual_pairs = { { 'sentence1', 'sentence2' }, { 'premise', 'hypothesis' }, { 'question', 'sentence' },
+                      { 'question1', 'question2' }, { '#1 String', '#2 String' }, { 'text', 'pair' } }
+
+local function contains(list, value)
+  for _, v in ipairs(list) do
+    if v == value then return true end
+  end
+  return false
+end
+
+-- Names of the columns of a source: its header, the keys of its first object, `text`, or numbers.
+local function names_of(source, record)
+  if source.header then return source.header end
+  if source.format == 'text' then return { 'text' } end
+  local names = {}
+  if source.format == 'jsonl' then
+    for k in pairs(record.value) do names[#names + 1] = k end
+    table.sort(names)
+  elseif source.format ~= 'conll' then
+    for i = 1, #record do names[i] = tostring(i) end
+  end
+  return names
+end
+
+local function no_column(source, what, names)
+  errors.raise(3, ('%s: no --%s is given and no column has a usual name; columns are: %s\n  fix: --%s NAME'):format(
+    source.path, what, table.concat(names, ', '), what))
+end
+
+-- The columns of text and pair: as given, the usual names, or the only column of text.
+local function choose(o, source, record, names, pairs_wanted)
+  local text, pair = o.text, o.pair
+  if pairs_wanted and not pair then
+    for _, p in ipairs(usual_pairs) do
+      if not text and contains(names, p[1]) and contains(names, p[2]) then text, pair = p[1], p[2] end
+    end
+    if not pair then no_column(source, 'pair', names) end
+  end
+  for _, name in ipairs(usual) do
+    if not text and contains(names, name) then text = name end
+  end
+  if text then return text, pair end
+  local strings = {}
+  for _, name in ipairs(names) do
+    if not record.value or type(record.value[name]) == 'string' then strings[#strings + 1] = name end
+  end
+  if #strings ~= 1 then no_column(source, 'text', names) end
+  return strings[1], pair
+end
+
+-- -- output ----------------------------------------------------------------------------------------------------------
+
+local AGAIN, INTERRUPTED, BROKEN_PIPE = 11, 4, 32
+
+-- Writes all of `text`. A reader that has gone ends the process quietly, as it does a filter's.
+local function write_all(fd, text, name)
+  local data, at, n = ffi.cast('const char *', text), 0, #text
+  while at < n do
+    local k = tonumber(C.write(fd, data + at, n - at))
+    if k >= 0 then
+      at = at + k
+    else
+      local why = ffi.errno()
+      if why == BROKEN_PIPE then os.exit(141) end
+      if why ~= AGAIN and why ~= INTERRUPTED then
+        errors.raise(4, ('%s: %s'):format(name, ffi.string(C.strerror(why))))
+      end
+    end
+  end
+end
+
+-- Records of an output file, which has been cut off somewhere: how many whole windows' worth of them there are, and the
+-- byte where those end.
+local function whole_windows(path, o)
+  local text = sys.read(path) or ''
+  local count, at, mark, inside = o.header and -1 or 0, 1, 0, false
+  local line_end = o.conll and '\n\n' or '\n'
+  while true do
+    local from, stop = text:find(line_end, at, true)
+    if not from then break end
+    if o.csv then
+      local _, quotes = text:sub(at, stop):gsub('"', '')
+      if quotes % 2 == 1 then inside = not inside end
+    end
+    at = stop + 1
+    if not inside then
+      count = count + 1
+      if count >= 0 and count % o.window == 0 then mark = stop end
+    end
+  end
+  return math.max(0, math.floor(count / o.window) * o.window), mark
+end
+
+-- Opens the output file.
+local function open_output(self)
+  local o, path = self.o, self.o.path
+  local size = require('lfs').attributes(path, 'size') or 0
+  if not o.resume and size > 0 then
+    errors.raise(2, ("-O is '%s', which is there already\n  fix: --resume to continue it, or another name"):format(
+      path))
+  end
+  local fd = C.open(path, 65, ffi.cast('int', 420))                       -- O_WRONLY | O_CREAT, 0644
+  if fd < 0 then errors.raise(4, ('%s: %s'):format(path, ffi.string(C.strerror(ffi.errno())))) end
+  self.fd, self.sink = fd, function(text) write_all(fd, text, path) end
+end
+
+-- Cuts the output file after its last whole window, and passes over as many records. Returns whether it has its header.
+local function continue(self)
+  local r = self.render
+  local delimited = r.format == 'tsv' or r.format == 'csv' or r.format == 'glue'
+  local count, mark = whole_windows(self.o.path, { window = self.predictor.capacity, csv = r.format == 'csv',
+    header = delimited and self.header ~= '', conll = r.format == 'conll' })
+  if C.ftruncate(self.fd, mark) ~= 0 then
+    errors.raise(4, ('%s: %s'):format(self.o.path, ffi.string(C.strerror(ffi.errno()))))
+  end
+  C.lseek(self.fd, mark, 0)
+  self.skip, self.figures.skipped = count, count
+  return mark > 0
+end
+
+local function check_resume(o)
+  if not o.path then errors.raise(2, '--resume is given without -O FILE, expected both') end
+  if o.on_error == 'skip' then errors.raise(2, '--resume is given with --on-error skip, expected null or fail') end
+  if contains(o.files, '-') then errors.raise(2, '--resume: the input is standard input, expected files') end
+end
+
+-- -- windows ---------------------------------------------------------------------------------------------------------
+
+local function complain(self, record, why)
+  local text = ('E305: %s:%d: %s'):format(record.source.path, record.line, why)
+  if self.o.on_error == 'fail' then errors.raise(3, text) end
+  self.figures.errors = self.figures.errors + 1
+  if self.figures.errors <= SHOWN and self.o.note then self.o.note(text) end
+end
+
+-- Answers the window and writes it.
+local function flush(self)
+  if self.pending == 0 then return end
+  self.predictor:score()
+  local out, n = {}, 0
+  for k = 1, self.pending do
+    local why = self.why[k]
+    if not (why and self.o.on_error == 'skip') then
+      n = n + 1
+      out[n] = self.render:record(self.window[k], self.answer[k], why)
+    end
+  end
+  out[n + 1] = ''
+  self.sink(table.concat(out, '\n'))
+  self.predictor:clear()
+  self.pending = 0
+  if self.o.progress then self.o.progress(self.figures, self.predictor.figures) end
+end
+
+-- The words of a record for a tagger: a CoNLL column, a JSON list, or a text cut at blanks.
+local function words_of(value)
+  if type(value) == 'table' then
+    for _, w in ipairs(value) do
+      if type(w) ~= 'string' then return nil, 'a word is no text' end
+    end
+    return value
+  end
+  local words = {}
+  for w in value:gmatch '%S+' do words[#words + 1] = w end
+  return words
+end
+
+-- Puts a record's text into the window: true, or false and the reason where it has none.
+local function add(self, record)
+  if record.bad then return false, record.bad end
+  local text, why = self.first(record)
+  if text == nil then return false, why end
+  local tagger = self.render.kind == 'tag'
+  if type(text) ~= 'string' and not (tagger and type(text) == 'table') then
+    return false, ("'%s' is a %s, expected text"):format(self.text, type(text))
+  end
+  if tagger then
+    record.words, why = words_of(text)
+    if not record.words then return false, why end
+    return self.predictor:add_words(record.words)
+  end
+  if not self.second then return self.predictor:add(text) end
+  local pair
+  pair, why = self.second(record)
+  if pair == nil then return false, why end
+  if type(pair) ~= 'string' then return false, ("'%s' is a %s, expected text"):format(self.pair, type(pair)) end
+  return self.predictor:add(text, pair)
+end
+
+local function take(self, source, record)
+  local k, at = self.pending + 1, self.predictor.n
+  record.source, record.number = source, self.figures.records
+  self.figures.records = self.figures.records + 1
+  local ok, why
+  if not record.document then ok, why = add(self, record) end
+  self.answer[k], self.why[k] = ok and at or nil, why
+  if why then complain(self, record, why) end
+  self.pending = k
+  if k == self.predictor.capacity then flush(self) end
+end
+
+-- -- files -----------------------------------------------------------------------------------------------------------
+
+local function format_of(o, path)
+  if o.input and o.input ~= 'auto' then return o.input end
+  if path == '-' then return 'text' end
+  local known = records.format_of(path)
+  if known then return known end
+  local first = reader.lines(path)()
+  return first and first:find '^%s*{' and 'jsonl' or 'text'
+end
+
+-- At the first record that tells the columns: what is read and kept; the header goes out.
+local function settle(self, source, record)
+  local o = self.o
+  local names = names_of(source, record)
+  if source.format == 'conll' then
+    self.text = o.text or 1
+  else
+    self.text, self.pair = choose(o, source, record, names, self.pairs)
+  end
+  if not self.settled then
+    self.header = self.render:begin(source, names)
+    if not (o.resume and continue(self)) then self.sink(self.header) end
+    self.settled = true
+  end
+  self.first, self.second = source:column(self.text), self.pair and source:column(self.pair)
+end
+
+local function open(self, path)
+  local o = self.o
+  local format = format_of(o, path)
+  if self.format and format ~= self.format then
+    errors.raise(2, ('%s: its format is %s, expected %s as in %s\n  fix: give --in, or one command for each format')
+      :format(path, format, self.format, o.files[1]))
+  end
+  self.format = format
+  local out = o.output == 'same' and format or o.output
+  self.render = self.render or render.new(self.predictor, self.model, { format = out, k = o.k, scores = o.scores,
+    threshold = o.threshold, keep = o.keep, id = o.id, header = o.header, submitted = o.submitted })
+  return records.open(path, { format = format, header = o.header, keep = true })
+end
+
+-- Whether the window should go out because nothing more arrives.
+local function idle(self, source)
+  return self.pending > 0 and not source.buffered() and not reader.ready(self.o.flush)
+end
+
+local function run_file(self, path)
+  local source = open(self, path)
+  local shard, live, settled = self.o.shard, path == '-' and self.o.flush > 0, false
+  while true do
+    if live and idle(self, source) then flush(self) end
+    local place = self.pending + 1
+    local record = source:next(self.window[place])
+    if not record then break end
+    self.window[place] = record
+    if not settled and not record.bad then
+      settle(self, source, record)
+      settled = true
+    end
+    self.seen = self.seen + 1
+    local mine = not shard or (self.seen - 1) % shard[2] == shard[1] - 1
+    if mine and (not record.document or self.render.format == 'conll') then
+      if self.skip > 0 then
+        self.skip = self.skip - 1
+        self.figures.records = self.figures.records + 1
+      else
+        take(self, source, record)
+      end
+    end
+  end
+end
+
+--- Answers the records of files. model: a loaded one; o: { files (names, '-' is standard input), input ('auto', or a
+--- format of records), text, pair, id (columns), header (false: tsv and csv have none), output ('same' or one of
+--- render.formats), keep, k, scores, threshold (see render.new), on_error ('null' | 'fail' | 'skip'), truncate,
+--- ensemble, group, rows (see predict.new), flush (ms after which a part of a window goes out; 0: never), shard ({ i,
+--- n }: every n-th record), path (output file) and resume (continue it), sink (gets the output instead: a function),
+--- pairs (the model takes two texts), note (gets a line for a faulty record), progress (called after each window) }.
+--- Returns figures { records, errors, skipped } and the predictor's { texts, truncated, tokens, places, forward }.
+function M.run(model, o)
+  if o.resume then check_resume(o) end
+  local self = setmetatable({ model = model, o = o, pairs = o.pairs, pending = 0, seen = 0, skip = 0, window = {},
+    answer = {}, why = {}, figures = { records = 0, errors = 0, skipped = 0 }, predictor = predict.new(model, o),
+    sink = o.sink or function(text) write_all(1, text, 'standard output') end }, Filter)
+  if o.path then open_output(self) end
+  local ok, why = pcall(function()
+    for _, path in ipairs(o.files) do run_file(self, path) end
+    flush(self)
+  end)
+  if self.fd then C.close(self.fd) end
+  if not ok then error(why, 0) end
+  return self.figures, self.predictor.figures
+end
+
+return M

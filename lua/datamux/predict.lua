@@ -1,0 +1,307 @@
+-- predict.lua -- from texts to answers: a window of texts becomes rows of N, the network is run, answers come back in
+-- the order of the texts.
+--
+-- Texts are grouped by length inside a window of 64 groups, so that little is padding; the grouping is a function of
+-- the texts alone. Places of the last row that no text is left for hold texts of the window again, and what the network
+-- says there is averaged into their answers: so a model made for N answers one text as well as N.
+local ffi = require 'ffi'
+local core = require 'datamux.ffi'
+local errors = require 'datamux.errors'
+local scope = require 'datamux.scope'
+local C = core.C
+
+local M = {}
+
+local Predictor = {}
+Predictor.__index = Predictor
+
+local GROUPS = 64                -- groups of a window
+local IGNORE = -100
+local i32 = ffi.typeof 'int32_t[?]'
+local real = ffi.typeof 'double[?]'
+
+local function choice(name, value, list)
+  for _, v in ipairs(list) do
+    if v == value then return value end
+  end
+  errors.raise(2, ("%s is '%s', expected one of %s"):format(name, tostring(value), table.concat(list, ', ')))
+end
+
+local function whole(name, value, low, high)
+  if type(value) == 'number' and value == math.floor(value) and value >= low and value <= high then return value end
+  errors.raise(2, ('%s is %s, expected a whole number from %d to %d'):format(name, tostring(value), low, high))
+end
+
+--- A predictor for a loaded model. o: { group = 'length' | 'file' (strictly by position), ensemble = 1 (each text read
+--- so many times, in other slots beside other texts, logits averaged), truncate = 'right' | 'left' | 'fail', rows = how
+--- many in a batch }. Raises (code 2) for what does not fit.
+function M.new(model, o)
+  o = o or {}
+  local n = model.n
+  local rows = whole('rows', o.rows or (scope.about():find '^cuda' and GROUPS or 16), 1, GROUPS)
+  local self = setmetatable({
+    net = model, tok = model.tokenizer, tags = model.output == 'tag', per_row = n, rows = rows, n = 0, total = 0,
+    group = choice('group', o.group or 'length', { 'length', 'file' }),
+    truncate = choice('truncate', o.truncate or 'right', { 'right', 'left', 'fail' }),
+    ensemble = whole('ensemble', o.ensemble or 1, 1, n), capacity = GROUPS * n,
+    longest = model.config.data.length, fixed = model.config.data.fixed, multiple = model.config.data.multiple,
+    pad = model.tokenizer.pad, figures = { texts = 0, truncated = 0, tokens = 0, places = 0, forward = 0 } }, Predictor)
+  self.stride = math.max(1, math.floor(n / self.ensemble))
+  local size = rows * n
+  self.offset, self.order, self.slot = i32(self.capacity + 1), i32(self.capacity), i32(self.capacity)
+  self.keys, self.weight = i32(self.capacity), i32(self.capacity)
+  self.who = i32(size)
+  self.batch = { N = n, length = i32(size), label = i32(size), index = i32(size), score = real(size) }
+  for k = 0, size - 1 do self.batch.label[k] = IGNORE end
+  self.room, self.ids, self.firsts = 0, nil, {}
+  self.place_room, self.value_room = 0, 0
+  return self
+end
+
+-- -- texts in --------------------------------------------------------------------------------------------------------
+
+-- Room for `n` more ids.
+local function reserve(self, n)
+  local need = self.total + n
+  if need <= self.room then return end
+  self.room = math.max(2 * self.room, need, 4096)
+  local wider = i32(self.room)
+  if self.ids then ffi.copy(wider, self.ids, 4 * self.total) end
+  self.ids = wider
+end
+
+local function encode(self, text, pair)
+  local tok, max = self.tok, self.longest
+  if pair then return tok:encode_pair(text, pair, max) end
+  if self.truncate ~= 'left' then return tok:encode(text, max) end
+  local ids = tok:encode(text)
+  local n = #ids
+  if n <= max then return ids, false end
+  for k = 2, max do ids[k] = ids[n - max + k] end
+  for k = n, max + 1, -1 do ids[k] = nil end
+  return ids, true
+end
+
+-- Appends ids to the window.
+local function push(self, list, cut)
+  if cut then
+    if self.truncate == 'fail' then return false, ('the text has more than %d tokens'):format(self.longest) end
+    self.figures.truncated = self.figures.truncated + 1
+  end
+  local n = #list
+  reserve(self, n)
+  local ids, at = self.ids, self.total
+  for k = 1, n do ids[at + k - 1] = list[k] end
+  self.total, self.n = at + n, self.n + 1
+  self.offset[self.n] = self.total
+  return true
+end
+
+--- Adds a text (pair: the second of two, for pair tasks) to the window. Returns true, or false and the reason where it
+--- is refused (too long with truncate = 'fail').
+function Predictor:add(text, pair)
+  assert(self.n < self.capacity, 'predict: the window is full')
+  local list, cut = encode(self, text, pair)
+  return push(self, list, cut)
+end
+
+--- Adds a sentence, a list of words, for a tagger (see tags). Returns as add does.
+function Predictor:add_words(words)
+  local ids, first, full = { self.tok.bos }, { n = #words }, self.longest - 1
+  local cut = false
+  for w, word in ipairs(words) do
+    local pieces = self.tok:ids(word)
+    if #ids + #pieces > full then
+      cut = true
+      break
+    end
+    if #pieces > 0 then first[w] = #ids end
+    for i = 1, #pieces do ids[#ids + 1] = pieces[i] end
+  end
+  ids[#ids + 1] = self.tok.eos
+  local ok, why = push(self, ids, cut)
+  if ok then self.firsts[self.n] = first end
+  return ok, why
+end
+
+--- Whether the window holds as many texts as it takes.
+function Predictor:full() return self.n == self.capacity end
+
+--- Empties the window.
+function Predictor:clear() self.n, self.total = 0, 0 end
+
+-- -- rows ------------------------------------------------------------------------------------------------------------
+
+local function arrange(self)
+  local n, offset = self.n, self.offset
+  if self.group == 'file' then
+    for i = 0, n - 1 do self.order[i] = i end
+    return
+  end
+  for i = 0, n - 1 do self.keys[i] = offset[i + 1] - offset[i] end
+  core.check(C.dm_order(self.order, self.keys, n, self.longest + 1))
+end
+
+local function padded(self, longest)
+  if self.fixed then return self.longest end
+  return math.min(math.max(math.ceil(longest / self.multiple) * self.multiple, 1), self.longest)
+end
+
+-- Puts `count` texts from place `from` of the order into the batch, as pass `e` has them: text number k of the batch
+-- starts at (row g, slot s) and moves by s * e rows and e * stride slots, so that each pass gives it another slot and
+-- other neighbours.
+local function fill(self, from, count, e)
+  local b, N, order, offset, who = self.batch, self.per_row, self.order, self.offset, self.who
+  local B = math.ceil(count / N)
+  local total, longest = B * N, 1
+  for k = 0, total - 1 do
+    local i = order[k < count and from + k or from + count - 1 - (k - count) % (from + count)]
+    local g, s = math.floor(k / N), k % N
+    local to = (g + s * e) % B * N + (s + e * self.stride) % N
+    who[to], b.index[to] = i, k < count and i or -1
+    local length = offset[i + 1] - offset[i]
+    b.length[to] = length
+    if length > longest then longest = length end
+  end
+  local S = padded(self, longest)
+  if total * S > self.place_room then
+    self.place_room = total * S
+    b.ids_host, b.tags = i32(self.place_room), i32(self.place_room)
+    for k = 0, self.place_room - 1 do b.tags[k] = IGNORE end
+  end
+  local ids, used = b.ids_host, 0
+  for k = 0, total - 1 do
+    local length = b.length[k]
+    ffi.copy(ids + k * S, self.ids + offset[who[k]], 4 * length)
+    for s = length, S - 1 do ids[k * S + s] = self.pad end
+    used = used + length
+  end
+  b.B, b.S, b.n = B, S, count
+  local f = self.figures
+  f.tokens, f.places = f.tokens + used, f.places + total * S
+  return total
+end
+
+-- Room for the window's answers: one a text, for taggers one a token; all zero.
+local function clear_values(self)
+  local need = (self.tags and self.total or self.n) * self.classes
+  if need > self.value_room then
+    self.value_room = math.max(need, self.capacity * self.classes)
+    self.values = real(self.value_room)
+  end
+  ffi.fill(self.values, 8 * need)
+  ffi.fill(self.weight, 4 * self.n)
+end
+
+local function collect(self, values, total, first_pass)
+  local K, out, weight, who, b = self.classes, self.values, self.weight, self.who, self.batch
+  local places = b.at
+  for k = 0, total - 1 do
+    weight[who[k]] = weight[who[k]] + 1
+    if first_pass and b.index[k] >= 0 then self.slot[b.index[k]] = k % self.per_row end
+  end
+  if places then
+    for r = 0, b.answers - 1 do
+      local row = math.floor(places[r] / b.S)
+      local at = (self.offset[who[row]] + places[r] % b.S) * K
+      for c = 0, K - 1 do out[at + c] = out[at + c] + values[r * K + c] end
+    end
+    return
+  end
+  for k = 0, total - 1 do
+    local at = who[k] * K
+    for c = 0, K - 1 do out[at + c] = out[at + c] + values[k * K + c] end
+  end
+end
+
+local function average(self)
+  local K, values, offset = self.classes, self.values, self.offset
+  for i = 0, self.n - 1 do
+    local from, to = i, i + 1
+    if self.tags then from, to = offset[i], offset[i + 1] end
+    local w = 1 / self.weight[i]
+    for k = from * K, to * K - 1 do values[k] = values[k] * w end
+  end
+end
+
+--- Answers the window. Then: values (C array: logits [n, classes]; for taggers [tokens, classes]), classes, slot [n].
+function Predictor:score()
+  if self.n == 0 then return end
+  arrange(self)
+  local size, ready, clock = self.rows * self.per_row, false, C.dm_clock()
+  for from = 0, self.n - 1, size do
+    local count = math.min(size, self.n - from)
+    for e = 0, self.ensemble - 1 do
+      local total = fill(self, from, count, e)
+      local values, classes = self.net:logits(self.batch)
+      self.classes = classes
+      if not ready then
+        clear_values(self)
+        ready = true
+      end
+      collect(self, values, total, e == 0)
+    end
+  end
+  average(self)
+  local f = self.figures
+  f.texts, f.forward = f.texts + self.n, f.forward + C.dm_clock() - clock
+end
+
+-- -- answers out -----------------------------------------------------------------------------------------------------
+
+--- Number of the best class (from 0) of answer i (from 0; for taggers the number of a token), and its probability.
+function Predictor:best(i)
+  local K, v = self.classes, self.values
+  local at = i * K
+  local best, value = 0, v[at]
+  for k = 1, K - 1 do
+    if v[at + k] > value then best, value = k, v[at + k] end
+  end
+  local sum = 0
+  for k = 0, K - 1 do sum = sum + math.exp(v[at + k] - value) end
+  return best, 1 / sum
+end
+
+--- Probabilities of answer i, as a list.
+function Predictor:probabilities(i)
+  local K, v, out = self.classes, self.values, {}
+  local best, p = self:best(i)
+  for k = 0, K - 1 do out[k + 1] = p * math.exp(v[i * K + k] - v[i * K + best]) end
+  return out
+end
+
+--- Tags of sentence i (from 0), one a word: that of its first token; words beyond the cut have O.
+function Predictor:tags(i)
+  local out, first, labels = {}, self.firsts[i + 1], self.net.labels
+  for w = 1, first.n do
+    out[w] = first[w] and labels[self:best(self.offset[i] + first[w]) + 1] or 'O'
+  end
+  return out
+end
+
+local function answer(self, i)
+  if self.net.output == 'regress' then return { score = self.values[i], slot = self.slot[i] + 1 } end
+  local best, p = self:best(i)
+  local scores = {}
+  for k, v in ipairs(self:probabilities(i)) do scores[self.net.labels[k]] = v end
+  return { label = self.net.labels[best + 1], score = p, scores = scores, slot = self.slot[i] + 1 }
+end
+
+--- Answers to a list of texts (of { a, b } for pair tasks), in their order: { label, score (its probability), scores
+--- (by label), slot } each; { score, slot } for regression. o: see new.
+function M.answers(model, texts, o)
+  local p, out = M.new(model, o), {}
+  for i, t in ipairs(texts) do
+    local ok, why
+    if type(t) == 'table' then ok, why = p:add(t[1], t[2]) else ok, why = p:add(t) end
+    if not ok then errors.raise(3, ('text %d: %s'):format(i, why)) end
+    if p:full() or i == #texts then
+      p:score()
+      for k = 0, p.n - 1 do out[#out + 1] = answer(p, k) end
+      p:clear()
+    end
+  end
+  return out
+end
+
+return M

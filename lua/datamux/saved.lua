@@ -1,0 +1,382 @@
+-- saved.lua -- finished models: the model folder, and loading one to use it.
+--
+--   model/  config.json          the configuration, under our names and Hugging Face's; labels
+--           model.safetensors    the best weights
+--           vocab.txt | vocab.json merges.txt | spm.model
+--           README.md            model card          SHA256SUMS
+--
+-- A run writes config.json and the tokenizer when it starts, so that each of its checkpoints can be used at any time,
+-- and the weights and the card when it ends.
+local ffi = require 'ffi'
+local cjson = require 'cjson'
+local core = require 'datamux.ffi'
+local assemble = require 'datamux.assemble'
+local checkpoint = require 'datamux.checkpoint'
+local errors = require 'datamux.errors'
+local json = require 'datamux.json'
+local recipe = require 'datamux.recipe'
+local safetensors = require 'datamux.safetensors'
+local schema = require 'datamux.schema'
+local scope = require 'datamux.scope'
+local sys = require 'datamux.sys'
+local text = require 'datamux.text'
+local Module = require 'datamux.nn.module'
+local C = core.C
+
+local M = {}
+
+local Model = {}
+Model.__index = Model
+
+local WEIGHTS = 'model.safetensors'
+
+-- -- config.json -----------------------------------------------------------------------------------------------------
+
+-- Names that readers of Hugging Face folders look for; a view of the same values.
+local function hugging_face(config, data)
+  local m, tok = config.model, data.tok
+  local c = {
+    architectures = { m.kind == 'plain' and 'DatamuxPlain' or 'DatamuxTMux' }, model_type = 'datamux',
+    hidden_size = m.width, num_hidden_layers = m.layers, num_attention_heads = m.heads, intermediate_size = m.inner,
+    max_position_embeddings = m.positions, layer_norm_eps = m.norm_eps, hidden_dropout_prob = m.dropout,
+    vocab_size = tok.vocab_size, pad_token_id = tok.pad, bos_token_id = tok.bos, eos_token_id = tok.eos,
+    torch_dtype = 'float32', id2label = {}, label2id = {} }
+  for i, name in ipairs(data.label_names or {}) do
+    c.id2label[tostring(i - 1)], c.label2id[name] = name, i - 1
+  end
+  return c
+end
+
+-- What config.json holds. data: { tok, label_names, output }.
+local function describe(config, data)
+  local out = hugging_face(config, data)
+  for k, v in pairs(config) do out[k] = v end
+  out.output = data.output or 'classify'
+  out.tokenizer = { kind = data.tok.kind, lower = data.tok.lower }
+  out.datamux = { schema = 1, version = ffi.string(C.dm_version()) }
+  return out
+end
+
+-- The part of a decoded config.json that is a recipe's configuration.
+local function configuration(t, path)
+  local own = {}
+  for _, e in ipairs(schema.root.entries) do
+    if t[e.name] ~= nil then own[e.name] = t[e.name] end
+  end
+  local ok, config = pcall(recipe.resolve, own, { file = path })
+  if not ok then errors.raise(7, ('%s: %s'):format(path, tostring(config))) end
+  return config
+end
+
+local function decode(path)
+  local bytes, why = sys.read(path)
+  if not bytes then errors.raise(7, why) end
+  local ok, t = pcall(cjson.decode, bytes)
+  if not ok or type(t) ~= 'table' then errors.raise(7, path .. ': not a JSON object') end
+  return t
+end
+
+-- The configuration of a run from its own config.json: path -> { value, from }.
+local function run_configuration(run)
+  local path = run .. '/config.json'
+  local flat, nested = decode(path), {}
+  schema.each(function(key)
+    local e, at = flat[key], nested
+    if type(e) ~= 'table' then return end
+    for part in key:gmatch '([^.]+)%.' do
+      at[part] = at[part] or {}
+      at = at[part]
+    end
+    at[key:match '[^.]+$'] = e.value
+  end)
+  return configuration(nested, path)
+end
+
+-- -- writing ---------------------------------------------------------------------------------------------------------
+
+-- Writes SHA256SUMS over what is in a folder.
+local function sums(dir)
+  local out = {}
+  for _, name in ipairs(sys.list(dir)) do
+    if name ~= 'SHA256SUMS' then out[#out + 1] = ('%s  %s'):format(sys.sha256_file(dir .. '/' .. name), name) end
+  end
+  sys.write(dir .. '/SHA256SUMS', table.concat(out, '\n') .. '\n')
+end
+
+local function write_description(dir, config, data)
+  sys.mkdir(dir)
+  sys.write(dir .. '/config.json', json.encode(describe(config, data), true) .. '\n')
+  for name, bytes in pairs(data.tok:files()) do sys.write(dir .. '/' .. name, bytes) end
+end
+
+local function card_metrics(r)
+  if not r or not r.accuracy then return 'Not measured.' end
+  local out = { '| measure | value |', '| --- | --- |',
+    ('| accuracy, mean of %d random groupings | %.4f (std %.4f) |'):format(#r.groupings, r.accuracy, r.std),
+    ('| scored | %d of %d |'):format(r.scored, r.total) }
+  if r.retrieval then out[#out + 1] = ('| retrieval accuracy, held-out text | %.4f |'):format(r.retrieval) end
+  return table.concat(out, '\n')
+end
+
+local MATES = [[
+## Answers depend on neighbours
+
+This model reads N = %d texts in one pass. The other texts that share a pass change the score of a text a little, and
+near the border between two labels sometimes the label: `datamux eval MODEL` prints how often (flip rate). The same file
+gives the same answers every time. `--ensemble K` reads each text K times, in other places beside other texts, and
+averages.]]
+
+local function card(config, data, results, count)
+  local n, task = config.mux.n, type(config.task) == 'table' and 'own data' or config.task
+  local lines = {
+    ('# %s'):format(config.name), '',
+    ('A %s Transformer for `%s`: %d layers of %d, %.1f M parameters%s.'):format(
+      n > 1 and 'multiplexed' or 'plain', task, config.model.layers, config.model.width, count / 1e6,
+      n > 1 and (', N = %d texts per pass (%s keys, %s demultiplexer, %s read-out)'):format(n, config.mux.kind,
+        config.demux.kind, config.demux.read) or ''), '',
+    '## Use', '', '```', 'datamux predict MODEL_FOLDER reviews.txt', 'datamux eval MODEL_FOLDER', '```', '',
+    'From Lua: `dm.load(\'MODEL_FOLDER\'):predict { \'a text\', \'another\' }`.', '' }
+  if data.label_names and #data.label_names > 0 then
+    lines[#lines + 1] = ('Labels: %s. '):format(table.concat(data.label_names, ', '))
+  end
+  lines[#lines + 1] = ('Texts are cut after %d tokens (%s).'):format(config.data.length, data.tok.kind)
+  for _, l in ipairs { '', '## Results', '', card_metrics(results), '', '## Data', '',
+    ('Trained on the training split of `%s`; scored on its validation split. The licence of the data is that of its '
+      .. 'owner.'):format(task) } do lines[#lines + 1] = l end
+  if n > 1 then lines[#lines + 1] = '\n' .. MATES:format(n) end
+  return table.concat(lines, '\n') .. '\n'
+end
+
+-- Copies the bytes of an open safetensors file to `path`.
+local function copy_file(file, path)
+  local out = ffi.new 'dm_writer *[1]'
+  if C.dm_writer_open(out, path) ~= 0 then errors.raise(4, ffi.string(C.dm_last_error())) end
+  local w = ffi.gc(out[0], C.dm_writer_free)
+  if C.dm_writer_write(w, file.data, file.size) ~= 0 or C.dm_writer_commit(w) ~= 0 then
+    errors.raise(4, ffi.string(C.dm_last_error()))
+  end
+  C.dm_writer_free(ffi.gc(w, nil))
+end
+
+-- Makes the whole model folder `dir` beside its place and puts it there. o: { config, data, weights (a mapped file),
+-- results, count (parameters) }.
+local function write_folder(dir, o)
+  local aside = dir .. '.tmp-' .. sys.pid()
+  sys.remove(aside)
+  write_description(aside, o.config, o.data)
+  copy_file(o.weights, aside .. '/' .. WEIGHTS)
+  sys.write(aside .. '/README.md', card(o.config, o.data, o.results, o.count))
+  sums(aside)
+  sys.remove(dir)
+  sys.rename(aside, dir)
+end
+
+--- Writes what a run's checkpoints need to be used later: model/config.json and the tokenizer. session: a training
+--- session with a run directory.
+function M.begin(session)
+  local dir = session.run_dir .. '/model'
+  if sys.kind(dir .. '/' .. WEIGHTS) ~= 'file' then write_description(dir, session.config, session.data) end
+end
+
+--- Writes the finished model of a session: model/ with its best weights (the last ones where no score was taken).
+--- Nothing where the run has no checkpoint.
+function M.finish(session, results)
+  local run = session.run_dir
+  local link = session.at.best and 'best' or 'last'
+  if sys.kind(run .. '/checkpoints/' .. link) ~= 'directory' then return end
+  write_folder(run .. '/model', { config = session.config, data = session.data, results = results,
+    weights = checkpoint.weights(run, link).file.file, count = session.model:count() })
+end
+
+-- -- reading ---------------------------------------------------------------------------------------------------------
+
+-- A run from what a person types: the folder itself, or one that holds runs and a link `latest`.
+local function run_of(path)
+  for _, dir in ipairs { path, path .. '/latest' } do
+    if sys.kind(dir .. '/.datamux-run') == 'file' then return dir end
+  end
+end
+
+-- Where a model lies: { run, which } or { folder }.
+local function locate(path)
+  local bare, which = path:match '^(.*):([%w-]+)$'
+  if bare and (which == 'best' or which == 'last' or which:find '^step%-%d+$') then
+    local run = run_of(bare)
+    if not run then errors.raise(7, ("%s: '%s' is no run directory"):format(path, bare)) end
+    return { run = run, which = which }
+  end
+  if path:find '%.safetensors$' then path = path:match '^(.*)/[^/]+$' or '.' end
+  local run = run_of(path)
+  if run then return { run = run } end
+  if sys.kind(path) ~= 'directory' then
+    local folder, name = path:match '^(.*)/([^/]+)/?$'
+    errors.raise(7, ("no model '%s': expected a run directory, RUN:best, RUN:last, RUN:step-N or a model folder.%s")
+      :format(path, errors.suggest(name or path, sys.list(folder or '.'))))
+  end
+  if sys.kind(path .. '/config.json') ~= 'file' then
+    errors.raise(7, path .. ': no config.json in it, expected a run directory or a model folder')
+  end
+  return { folder = path }
+end
+
+local function verify(dir)
+  local list = sys.read(dir .. '/SHA256SUMS')
+  if not list then return end                        -- its files are checked as they are read
+  for want, name in list:gmatch '(%x+)  (%S+)' do
+    local got, why = sys.sha256_file(dir .. '/' .. name)
+    if got ~= want then
+      errors.raise(7, ('%s/%s: %s\n  fix: export or copy the model again'):format(dir, name,
+        why or 'its checksum does not match SHA256SUMS'))
+    end
+  end
+end
+
+local function tokenizer_of(dir, t)
+  local kind = type(t) == 'table' and t.kind
+  local function file(name) return dir .. '/' .. name end
+  local o = ({ words = { vocab = file 'vocab.txt' }, wordpiece = { vocab = file 'vocab.txt' },
+               bpe = { vocab = file 'vocab.json', merges = file 'merges.txt' },
+               sentencepiece = { model = file 'spm.model' } })[kind]
+  if not o then
+    errors.raise(7, ("%s/config.json: tokenizer.kind is '%s', expected words, wordpiece, bpe or sentencepiece"):format(
+      dir, tostring(kind)))
+  end
+  o.kind, o.lower = kind, t.lower
+  return text.load(o)
+end
+
+-- { config, data = { tok, label_names, output } } of a model folder.
+local function read_description(dir)
+  local path = dir .. '/config.json'
+  local t = decode(path)
+  if type(t.datamux) ~= 'table' then
+    errors.raise(7, path .. ': not a configuration of this program (model_type is ' .. tostring(t.model_type) .. ')')
+  end
+  if t.datamux.schema ~= 1 then
+    errors.raise(7, ('%s: schema is %s, expected 1 (made by a newer version?)'):format(path,
+      tostring(t.datamux.schema)))
+  end
+  local labels = {}
+  for id, name in pairs(t.id2label or {}) do labels[(tonumber(id) or -1) + 1] = name end
+  return { config = configuration(t, path), data = { tok = tokenizer_of(dir, t.tokenizer), label_names = labels,
+    output = t.output } }
+end
+
+-- The description of a run: of its model folder, else (a run of an older version) from its data.
+local function run_description(run)
+  local dir = run .. '/model'
+  if sys.kind(dir .. '/config.json') == 'file' then return read_description(dir) end
+  local config = run_configuration(run)
+  return { config = config, data = assemble.data(config) }
+end
+
+--- Fills tensors (name -> Tensor) from an open safetensors file. Returns the load report: sorted lists of names
+--- { loaded, missing, unexpected, misfits (with the reason) }. Copies from the mapped file, not through Lua.
+function M.fill(file, tensors)
+  local r, names = { loaded = {}, missing = {}, unexpected = {}, misfits = {} }, {}
+  for name in pairs(tensors) do names[#names + 1] = name end
+  for name in pairs(file.tensors) do
+    if not tensors[name] then r.unexpected[#r.unexpected + 1] = name end
+  end
+  table.sort(names)
+  table.sort(r.unexpected)
+  for _, name in ipairs(names) do
+    local entry = file.tensors[name]
+    if not entry then
+      r.missing[#r.missing + 1] = name
+    else
+      local ok, why = safetensors.copy(entry, tensors[name])
+      if ok then r.loaded[#r.loaded + 1] = name else r.misfits[#r.misfits + 1] = ('%s is %s'):format(name, why) end
+    end
+  end
+  return r
+end
+
+--- The load report in words: "39/39 tensors loaded", and each that is missing, unexpected or does not fit.
+function M.report(r)
+  local out = { ('%d/%d tensors loaded'):format(#r.loaded, #r.loaded + #r.missing + #r.misfits) }
+  for _, kind in ipairs { 'missing', 'unexpected', 'misfits' } do
+    for _, name in ipairs(r[kind]) do
+      out[#out + 1] = ('  %s: %s'):format(kind == 'misfits' and 'does not fit' or kind, name)
+    end
+  end
+  return table.concat(out, '\n')
+end
+
+local function accept(r, what, allow)
+  if #r.misfits == 0 and (#r.missing == 0 or allow.missing) and (#r.unexpected == 0 or allow.unexpected) then return end
+  errors.raise(7, ('%s: the weights do not belong to its configuration: %s'):format(what, M.report(r)))
+end
+
+--- Loads a finished model. path: a run directory (its best weights), RUN:best, RUN:last, RUN:step-N, a folder with a
+--- link `latest`, a model folder. o: { allow = { missing = true, unexpected = true } }: tensors that may be missing
+--- (they get their initial values) or left over. Raises (code 7) for what is damaged or does not fit, tensor by tensor.
+--- Returns { model, tokenizer, labels, n, output ('classify' | 'regress' | 'tag'), config, path, step, report }.
+function M.load(path, o)
+  local allow = o and o.allow or {}
+  local at = locate(path)
+  local d, file, step
+  if at.run then
+    d = run_description(at.run)
+    local which = at.which or (sys.kind(at.run .. '/checkpoints/best') == 'directory' and 'best' or 'last')
+    local w = checkpoint.weights(at.run, which)
+    file, step = w.file, w.step
+  else
+    verify(at.folder)
+    d = read_description(at.folder)
+    if sys.kind(at.folder .. '/' .. WEIGHTS) ~= 'file' then
+      errors.raise(7, at.folder .. ': there is no model.safetensors in it yet\n  fix: give the run directory instead, '
+        .. 'or finish the run')
+    end
+    file = safetensors.open(at.folder .. '/' .. WEIGHTS)
+  end
+  local net = Module.build(assemble.model(d.config, d.data), allow.missing and d.config.seed or nil)
+  local report = M.fill(file, net:named())
+  accept(report, path, allow)
+  net:train(false)
+  return setmetatable({ model = net, tokenizer = d.data.tok, labels = d.data.label_names, n = d.config.mux.n,
+    output = d.data.output or 'classify', config = d.config, path = path, step = step, report = report,
+    file = file }, Model)
+end
+
+--- Writes a model folder: of a run (its best weights, or those that RUN:last or RUN:step-N name) or of another model
+--- folder. o: { to = folder, default RUN/model }. Raises (code 2) where o.to is there and holds something. Returns the
+--- folder.
+function M.export(path, o)
+  local at = locate(path)
+  local dir = o.to or at.run and at.run .. '/model'
+  if not dir then errors.raise(2, ("export: to is nothing, expected a new folder for a copy of '%s'"):format(path)) end
+  if o.to and #sys.list(o.to) > 0 then
+    errors.raise(2, ("export: to is '%s', which is not empty, expected a new folder"):format(o.to))
+  end
+  local m = M.load(path)
+  local results = at.run and sys.read(at.run .. '/report.json')
+  write_folder(dir, { config = m.config, weights = m.file.file, count = m.model:count(),
+    data = { tok = m.tokenizer, label_names = m.labels, output = m.output },
+    results = results and cjson.decode(results) or nil })
+  return dir
+end
+
+-- -- using -----------------------------------------------------------------------------------------------------------
+
+local function forward(model, batch)
+  local q = model:prepare(batch, { seed = 0, step = 0, task = true })
+  local logits = model:forward(q).logits
+  batch.at, batch.answers = q.task.at, logits:rows()
+  return logits:host(), logits:cols()
+end
+
+--- The network's answers to a batch (see predict.lua): logits as a C array [R, K], and K; batch.answers = R, and for
+--- taggers batch.at = the places of those rows in the batch. The one place where a finished model is run.
+function Model:logits(batch) return scope.step(forward, self.model, batch) end
+
+--- Answers to a list of texts (for pair tasks { a, b } each), in their order: { label, score, scores } each, as
+--- predict.answers. o: see predict.new.
+function Model:predict(texts, o) return require('datamux.predict').answers(self, texts, o) end
+
+function Model:__tostring()
+  return ('model %s: N = %d, %d layers of %d, %s, %s'):format(self.path, self.n, self.config.model.layers,
+    self.config.model.width, self.output, table.concat(self.labels, ' | '))
+end
+
+return M

@@ -1,0 +1,328 @@
+-- predict_spec.lua -- predict as a filter: one answer for each record, in order, whatever the bytes, N and grouping.
+-- The model is a stand-in whose answer to a text depends on that text alone, so that a mix-up shows.
+local ffi = require 'ffi'
+local cjson = require 'cjson'
+local filter = require 'datamux.filter'
+local predict = require 'datamux.predict'
+local reader = require 'datamux.data.reader'
+local sys = require 'datamux.sys'
+local words = require 'datamux.text.words'
+local helper = require 'tests.helper'
+
+-- Says 'even' or 'odd' by the sum of a text's ids, more surely the longer it is; notes each batch.
+local function parity_model(n, o)
+  o = o or {}
+  local m = { n = n, output = o.output or 'classify', labels = o.labels or { 'even', 'odd' }, seen = {},
+    config = { data = { length = o.length or 12, fixed = false, multiple = 1 } },
+    tokenizer = words.train({ 'a b c d e f g h i j k l m n o p' }, 16) }
+  function m:logits(b)
+    local rows, K = b.B * b.N, self.output == 'regress' and 1 or #self.labels
+    self.seen[#self.seen + 1] = { B = b.B, S = b.S, n = b.n }
+    if self.output == 'tag' then
+      local out, at, r = ffi.new('float[?]', rows * b.S * K), ffi.new('int32_t[?]', rows * b.S), 0
+      for k = 0, rows - 1 do
+        for s = 0, b.length[k] - 1 do
+          at[r] = k * b.S + s
+          out[r * K + b.ids_host[k * b.S + s] % K] = 5
+          r = r + 1
+        end
+      end
+      b.at, b.answers = at, r
+      return out, K
+    end
+    local out = ffi.new('float[?]', rows * K)
+    for k = 0, rows - 1 do
+      local sum = 0
+      for s = 0, b.length[k] - 1 do sum = sum + b.ids_host[k * b.S + s] end
+      if K == 1 then out[k] = sum else out[k * K + sum % 2] = 1 + b.length[k] end
+    end
+    b.answers = rows
+    return out, K
+  end
+  return m
+end
+
+local function expected(m, text)
+  local sum = 0
+  for _, id in ipairs((m.tokenizer:encode(text, m.config.data.length))) do sum = sum + id end
+  return m.labels[sum % 2 + 1]
+end
+
+local dir
+
+before_each(function()
+  dir = os.tmpname()
+  os.remove(dir)
+  sys.mkdir(dir)
+end)
+
+after_each(function() sys.remove(dir) end)
+
+local function file(name, bytes)
+  local path = dir .. '/' .. name
+  sys.write(path, bytes)
+  return path
+end
+
+-- The output over files, and the figures. o: see filter.run.
+local function run(m, paths, o)
+  local out, all = {}, { files = type(paths) == 'table' and paths or { paths }, output = 'same', on_error = 'null',
+    flush = 0 }
+  for k, v in pairs(o or {}) do all[k] = v end
+  if not all.path then all.sink = function(text) out[#out + 1] = text end end
+  local figures, more = filter.run(m, all)
+  return table.concat(out), figures, more
+end
+
+local function lines(text)
+  local out = {}
+  for line in text:gmatch '([^\n]*)\n' do out[#out + 1] = line end
+  return out
+end
+
+local function refused(code, pattern, fn, ...)
+  local ok, e = pcall(fn, ...)
+  assert.is_false(ok)
+  assert.is_truthy(tostring(e):find(pattern), tostring(e))
+  assert.are.equal(code, e.code)
+end
+
+-- Texts of 0 to 14 words, different in length and sum.
+local function some_texts(n)
+  local out, letters = {}, 'abcdefghijklmnop'
+  for i = 1, n do
+    local t = {}
+    for k = 1, (i * 7) % 15 do
+      local at = (i * 31 + k * k) % 16 + 1
+      t[k] = letters:sub(at, at)
+    end
+    out[i] = table.concat(t, ' ')
+  end
+  return out
+end
+
+describe('predict', function()
+  it('answers every text, in order, for every N, row count, grouping and ensemble', function()
+    local texts = some_texts(333)
+    for _, n in ipairs { 1, 2, 5, 20 } do
+      for _, o in ipairs { {}, { group = 'file' }, { rows = 3 }, { ensemble = n },
+                           { rows = 1, ensemble = math.min(n, 2) } } do
+        local m = parity_model(n)
+        local got = predict.answers(m, texts, o)
+        assert.are.equal(#texts, #got)
+        for i, t in ipairs(texts) do assert.are.equal(expected(m, t), got[i].label) end
+      end
+    end
+  end)
+
+  it('reads each text in as many slots as the ensemble says, each in another row', function()
+    local m, places = parity_model(5), {}
+    local logits = m.logits
+    function m:logits(b)
+      for k = 0, b.B * b.N - 1 do
+        local first = b.ids_host[k * b.S + 1]
+        places[first] = places[first] or {}
+        places[first][#places[first] + 1] = k
+      end
+      return logits(self, b)
+    end
+    predict.answers(m, { 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j' }, { ensemble = 5, rows = 2 })
+    for _, list in pairs(places) do
+      local slots = {}
+      for _, k in ipairs(list) do slots[k % 5] = true end
+      assert.are.equal(5, #list)
+      for s = 0, 4 do assert.is_true(slots[s], 'slot ' .. s .. ' was not used') end
+    end
+  end)
+
+  it('fills the places of the last row with texts of the window', function()
+    local m = parity_model(20)
+    local got = predict.answers(m, { 'a b c' }, {})
+    assert.are.same({ 1, expected(m, 'a b c') }, { #got, got[1].label })
+    assert.are.same({ B = 1, S = 4, n = 1 }, m.seen[1])
+  end)
+
+  it('refuses options that do not fit', function()
+    refused(2, 'ensemble is 6, expected a whole number from 1 to 5', predict.new, parity_model(5), { ensemble = 6 })
+    refused(2, "group is 'size', expected one of length, file", predict.new, parity_model(5), { group = 'size' })
+    refused(2, "truncate is 'no'", predict.new, parity_model(5), { truncate = 'no' })
+    refused(3, 'text 2: the text has more than 3 tokens', predict.answers, parity_model(2, { length = 3 }),
+      { 'a', 'a b c' }, { truncate = 'fail' })
+  end)
+
+  it('cuts long texts at the right or at the left', function()
+    local m = parity_model(2, { length = 3 })
+    local p = predict.new(m, { truncate = 'left' })
+    p:add 'a b c d'
+    assert.are.same({ 2, m.tokenizer.id.c, m.tokenizer.id.d }, { p.ids[0], p.ids[1], p.ids[2] })
+    p:add 'a b c'
+    assert.are.same({ m.tokenizer.id.b, m.tokenizer.id.c }, { p.ids[4], p.ids[5] })
+    assert.are.equal(2, p.figures.truncated)
+  end)
+end)
+
+describe('the filter', function()
+  it('keeps the number and order of lines for nasty bytes and any N', function()
+    local nasty = { '', ' ', '\0', 'a \255 b', '\xed\xa0\x80', ('a '):rep(500), 'a\rb', '"', '\239\187\191a', '{', '\t',
+                    'label\tscore', '\xf0\x9f\x98\x80', 'a\0b' }
+    local body = table.concat(nasty, '\n')
+    for _, n in ipairs { 1, 2, 5, 20 } do
+      local m = parity_model(n)
+      local out, figures = run(m, file('nasty.txt', body .. '\n'))
+      local bare = run(m, file('bare.txt', body))
+      assert.are.equal(out, bare)
+      assert.are.equal(out, run(m, file('crlf.txt', (body:gsub('\n', '\r\n')))))
+      assert.are.equal(#nasty, #lines(out))
+      assert.are.same({ #nasty, 0 }, { figures.records, figures.errors })
+      assert.are.equal(expected(m, ('a '):rep(500)), lines(out)[6]:match '^%a+')
+    end
+  end)
+
+  it('gives the same bytes for the same file, and each line its own answer', function()
+    local texts = some_texts(700)
+    local path = file('t.txt', table.concat(texts, '\n') .. '\n')
+    local m = parity_model(5)
+    local out = run(m, path)
+    assert.are.equal(out, run(m, path))
+    for i, line in ipairs(lines(out)) do assert.are.equal(expected(m, texts[i]), line:match '^%a+') end
+  end)
+
+  it('keeps an object as it is and adds to it', function()
+    local m = parity_model(2)
+    local path = file('t.jsonl', '{"z":1.50, "text":"a"}\n{"text":"b","label":"x"} \n[1]\n\n{"text":3}\n{}\n')
+    local out, figures = run(m, path)
+    local got = lines(out)
+    assert.is_truthy(got[1]:find('{"z":1.50, "text":"a","label":"' .. expected(m, 'a') .. '","score":0.', 1, true))
+    assert.is_truthy(got[2]:find('"label":"x","predicted_label":"' .. expected(m, 'b'), 1, true))
+    for i = 3, 6 do
+      local v = cjson.decode(got[i])
+      assert.are.equal(cjson.null, v.label)
+      assert.is_truthy(v.error:find '^E305 ')
+    end
+    assert.are.same({ 6, 4 }, { figures.records, figures.errors })
+  end)
+
+  it('keeps columns of TSV and quotes of CSV, also over line ends', function()
+    local m = parity_model(2)
+    local out = run(m, file('t.tsv', 'id\tsentence\n1\ta b\n2\n3\tc\t\n'))
+    assert.are.same({ 'id\tsentence\tlabel\tscore', '1\ta b\t' .. expected(m, 'a b') }, { lines(out)[1],
+      lines(out)[2]:match '^(.*)\t' })
+    assert.are.equal(4, #lines(out))
+    out = run(m, file('t.csv', 'text,score\n"a,\n""b""",7\nc,8'))
+    assert.are.equal('text,score,predicted_label,predicted_score\n"a,\n""b""",7,' .. expected(m, 'a, "b"'),
+      out:match '^(.-),%d%.%d+\n')
+  end)
+
+  it('writes one format from another', function()
+    local m = parity_model(2)
+    local tsv = file('t.tsv', 'id\tsentence\n1\ta "b"\n2\tc\n')
+    local a, b = expected(m, 'a "b"'), expected(m, 'c')
+    local objects = lines((run(m, tsv, { output = 'jsonl' })))
+    assert.are.same({ '1', 'a "b"', a }, { cjson.decode(objects[1]).id, cjson.decode(objects[1]).sentence,
+      cjson.decode(objects[1]).label })
+    assert.is_truthy(run(m, tsv, { output = 'csv' }):find('\n1,"a ""b""",' .. a .. ',', 1, true))
+    assert.are.equal('id,label\n1,' .. a .. '\n2,' .. b .. '\n',
+      run(m, tsv, { output = 'csv', keep = { 'id' }, scores = 'none' }))
+    assert.are.equal('index\tprediction\n0\t' .. a .. '\n1\t' .. b .. '\n', run(m, tsv, { output = 'glue' }))
+    assert.is_truthy(run(m, tsv, { output = 'fasttext', k = 2 }):find('^__label__' .. a .. ' 0%.%d+ __label__'))
+    local jsonl = file('t.jsonl', '{"text":"a\\tb","n":[1]}\n')
+    assert.is_truthy(run(m, jsonl, { output = 'tsv' }):find('[1]\ta b\t', 1, true))
+    assert.is_truthy(run(m, tsv, { output = 'text', keep = 'none' }):find('^' .. a .. '\t0%.%d+\n' .. b))
+    local all = cjson.decode(lines(run(m, tsv, { output = 'jsonl', scores = 'all', keep = 'none' }))[1])
+    assert.is_near(1, all.scores.even + all.scores.odd, 1e-3)
+    assert.are.equal(cjson.null, cjson.decode(lines(run(m, tsv, { output = 'jsonl', threshold = 1.1 }))[1]).label)
+  end)
+
+  it('gives a number for regression', function()
+    local m = parity_model(2, { output = 'regress', labels = {} })
+    assert.are.equal('id\ttext\tscore\n1\ta\t6.0000\n', run(m, file('t.tsv', 'id\ttext\n1\ta\n')))
+    assert.are.equal('{"text":"a","score":6.0000}\n', run(m, file('t.jsonl', '{"text":"a"}')))
+  end)
+
+  it('tags words: a column of CoNLL, a list of JSON, words of a line', function()
+    local m = parity_model(3, { output = 'tag', labels = { 'O', 'B-X', 'I-X' }, length = 4 })
+    local function tag(word) return m.labels[m.tokenizer.id[word] % 3 + 1] end
+    local conll = file('t.conll', '-DOCSTART- -X-\n\na NN\nb NN\nc NN\n\n\nd NN')
+    assert.are.equal(('-DOCSTART- -X- O\n\na NN %s\nb NN %s\nc NN O\n\nd NN %s\n\n'):format(tag 'a', tag 'b', tag 'd'),
+      run(m, conll))
+    assert.are.same({ tag 'a', tag 'b' }, cjson.decode((run(m, file('t.jsonl', '{"text":["a","b"]}')))).tags)
+    assert.are.equal(tag 'b' .. ' ' .. tag 'a' .. '\n', run(m, file('t.txt', 'b  a')))
+  end)
+
+  it('takes pairs by their usual names, and says what is missing', function()
+    local m = parity_model(2)
+    m.tokenizer.encode_pair = function(tok, a, b, max) return tok:encode(a .. ' ' .. b, max) end
+    local path = file('t.tsv', 'premise\thypothesis\na\tb\n')
+    assert.is_truthy(run(m, path, { pairs = true }):find(expected(m, 'a b'), 1, true))
+    refused(3, 'no %-%-pair is given', run, m, file('x.tsv', 'one\ttwo\na\tb\n'), { pairs = true })
+    refused(3, "no column 'nme', columns are: name, b. Did you mean 'name'", run, m, file('n.tsv', 'name\tb\na\tb\n'),
+      { text = 'nme' })
+    refused(3, 'no %-%-text is given', run, m, file('y.tsv', 'one\ttwo\na\tb\n'))
+    refused(2, "%-%-out is 'conll'", run, m, path, { output = 'conll' })
+  end)
+
+  it('obeys what is to be done about faulty records', function()
+    local m = parity_model(2)
+    local path = file('t.jsonl', '{"text":"a"}\nx\n{"text":"b"}\n')
+    assert.are.equal(2, #lines((run(m, path, { on_error = 'skip' }))))
+    refused(3, 'E305: .*t.jsonl:2: not valid JSON', run, m, path, { on_error = 'fail' })
+    local notes = {}
+    run(m, file('many.jsonl', ('x\n'):rep(9) .. '{"text":"a"}\n'), { note = function(s) notes[#notes + 1] = s end })
+    assert.are.equal(5, #notes)
+  end)
+
+  it('splits into shards that together are the whole', function()
+    local m, texts = parity_model(5), some_texts(100)
+    local path, all = file('t.txt', table.concat(texts, '\n')), {}
+    for i = 1, 3 do
+      for k, line in ipairs(lines((run(m, path, { shard = { i, 3 } })))) do all[(k - 1) * 3 + i] = line:match '^%a+' end
+    end
+    assert.are.equal(100, #all)
+    for i, t in ipairs(texts) do assert.are.equal(expected(m, t), all[i]) end
+  end)
+
+  it('continues an output that was cut off anywhere, to the same bytes', function()
+    local m, texts = parity_model(2), {}
+    for i, t in ipairs(some_texts(500)) do texts[i] = i .. ',"' .. t .. '\n"' end
+    local path = file('t.csv', 'id,text\n' .. table.concat(texts, '\n') .. '\n')
+    local whole = run(m, path)
+    for _, cut in ipairs { 0, 5, 14, 1000, #whole - 1, #whole } do
+      local out = file('out.csv', whole:sub(1, cut))
+      local _, figures = run(m, path, { path = out, resume = true })
+      assert.is_true(whole == sys.read(out), 'cut at ' .. cut)
+      assert.are.equal(500, figures.records)
+    end
+    refused(2, 'is there already', run, m, path, { path = dir .. '/out.csv' })
+    refused(2, 'without %-O', run, m, path, { resume = true })
+    refused(2, 'standard input', run, m, '-', { resume = true, path = dir .. '/new' })
+  end)
+
+  it('reads several files as one, of one format', function()
+    local m = parity_model(3)
+    local a, b = file('a.tsv', 'text\na\n'), file('b.tsv', 'text\nb\nc\n')
+    assert.are.equal(4, #lines((run(m, { a, b }))))
+    refused(2, 'its format is jsonl, expected tsv', run, m, { a, file('c.jsonl', '{}') })
+  end)
+
+  it('keeps to valid UTF-8 and to the number of lines on random files', function()
+    helper.reseed(7)
+    local alphabet = { 'a', 'b ', '\n', '\n', '\r\n', '\t', '"', ',', '{"text":"a"}', '\0', '\255', '\xc3', '\xe2\x82',
+                       '\xf0\x9f\x98\x80', ' c', '\\', '}', '\xed\xa0\x80' }
+    for round = 1, 40 do
+      local draw, body = helper.ints(1, #alphabet, 60), {}
+      for k = 1, 60 do body[k] = alphabet[draw[k]] end
+      local text = table.concat(body)
+      local path = file('r.bin', text)
+      local _, want = text:gsub('\n', '')
+      if text:byte(-1) ~= 10 then want = want + 1 end
+      local m = parity_model(({ 1, 2, 5, 20 })[round % 4 + 1])
+      for _, input in ipairs { 'text', 'jsonl', 'tsv' } do
+        local out, figures = run(m, path, { input = input, output = 'jsonl', text = input == 'jsonl' and 'text' or '1',
+          header = false })
+        assert.are.equal(want, figures.records)
+        assert.are.equal(want, #lines(out))
+        assert.is_nil(reader.invalid_utf8(out))
+      end
+    end
+  end)
+end)
