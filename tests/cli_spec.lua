@@ -89,7 +89,7 @@ describe('datamux', function()
     refused(2, "'mux.n' is 0", 'recipes/quickstart.lua mux.n=0')
     refused(2, '--sweep model.heads=2e-5,5e-5', 'recipes/quickstart.lua heads=2e-5,5e-5')
     refused(2, 'model.heads is 3, expected a divisor', 'recipes/quickstart.lua heads=3')
-    refused(2, 'expected one of cls, pool, mean', 'recipes/quickstart.lua read=all')
+    refused(2, 'expected one of cls, first, pool, mean, token', 'recipes/quickstart.lua read=all')
     refused(2, 'expected at least one batch of 25000', 'recipes/quickstart.lua train.rows=5000')
   end)
 

@@ -40,7 +40,7 @@ function M.new(model, o)
   local n = model.n
   local rows = whole('rows', o.rows or (scope.about():find '^cuda' and GROUPS or 16), 1, GROUPS)
   local self = setmetatable({
-    net = model, tok = model.tokenizer, tags = model.output == 'tag', per_row = n, rows = rows, n = 0, total = 0,
+    net = model, tok = model.tokenizer, tagging = model.output == 'tag', per_row = n, rows = rows, n = 0, total = 0,
     group = choice('group', o.group or 'length', { 'length', 'file' }),
     truncate = choice('truncate', o.truncate or 'right', { 'right', 'left', 'fail' }),
     ensemble = whole('ensemble', o.ensemble or 1, 1, n), capacity = GROUPS * n,
@@ -184,7 +184,7 @@ end
 
 -- Room for the window's answers: one a text, for taggers one a token; all zero.
 local function clear_values(self)
-  local need = (self.tags and self.total or self.n) * self.classes
+  local need = (self.tagging and self.total or self.n) * self.classes
   if need > self.value_room then
     self.value_room = math.max(need, self.capacity * self.classes)
     self.values = real(self.value_room)
@@ -218,7 +218,7 @@ local function average(self)
   local K, values, offset = self.classes, self.values, self.offset
   for i = 0, self.n - 1 do
     local from, to = i, i + 1
-    if self.tags then from, to = offset[i], offset[i + 1] end
+    if self.tagging then from, to = offset[i], offset[i + 1] end
     local w = 1 / self.weight[i]
     for k = from * K, to * K - 1 do values[k] = values[k] * w end
   end
