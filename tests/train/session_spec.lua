@@ -79,6 +79,10 @@ describe('training', function()
       { 'demux.rank=8' }, { 'demux.retrieval=separate', 'demux.tied=false' }, { 'mux.learn=true' },
       { 'model.embed_twice=true', 'mux.pads=mix', 'demux.mask=none', 'data.fixed=true', 'mux.norm=20',
         'mux.reduce=mean' },
+      { 'mux.kind=binary', 'mux.overlap=0.5', 'demux.read=first' }, { 'mux.kind=sign', 'mux.learn=true' },
+      { 'mux.kind=ortho', 'demux.key=own', 'warmup.grow=0.7' }, { 'mux.kind=identity', 'demux.kind=rsa' },
+      { 'mux.kind=lowrank', 'demux.kind=mlp', 'demux.read=first', 'demux.retrieval=separate' },
+      { 'demux.kind=mlp', 'model.embed_twice=true', 'mux.pads=mix', 'warmup.grow=0.7' },
       { 'warmup.grow=0.7', 'warmup.targets=2' }, { 'model.kind=plain', 'mux.n=1' },
     } do
       local s = session(o)
