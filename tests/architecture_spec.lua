@@ -87,9 +87,9 @@ describe('the house', function()
         local included, where = line:match '#include "(.-)"', ('%s:%d'):format(path, number)
         local allowed = included == nil or included == 'common.cuh' or included == '../../src/backend.h'
           or included == '../../src/philox.h' or included == 'walls.h'
-        assert.is_true(allowed, where .. ' includes ' .. tostring(included))
+        assert.is_truthy(allowed, where .. ' includes ' .. tostring(included))
         local launches = path:find 'common%.cuh$' and line:find 'kernel<<<grid'
-        assert.is_true(launches or not line:find '<<<', where .. ' launches other than through launch()')
+        assert.is_truthy(launches or not line:find '<<<', where .. ' launches other than through launch()')
         assert.is_nil(path:find '%.cu$' and line:find '__shared__', where .. ' names shared memory other than by DM_SHARED')
       end
     end

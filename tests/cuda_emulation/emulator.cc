@@ -128,6 +128,15 @@ void meet_warp(int i) {
   }
 }
 
+/* Thread i has ended: nobody of its warp may still wait for it. */
+void leave_warp(int i) {
+  for (int k = i / 32 * 32; k < i / 32 * 32 + 32 && k < threads; k++) {
+    if (fibers[k].state == AT_WARP && (fibers[k].mask >> i % 32 & 1)) {
+      emulated_fail("a warp function waits for lane %d of warp %d, which has left", i % 32, i / 32);
+    }
+  }
+}
+
 void meet_block() {
   if (at_block < alive || !alive) return;
   at_block = 0;
@@ -154,7 +163,10 @@ void run_threads() {
     running = &fibers[i];
     threadIdx = running->index;
     swapcontext(&scheduler, &running->context);
-    if (running->state == DONE) alive--;
+    if (running->state == DONE) {
+      alive--;
+      leave_warp(i);
+    }
     if (running->state == AT_BLOCK) at_block++;
     if (running->state == AT_WARP) meet_warp(i);
     else meet_block();

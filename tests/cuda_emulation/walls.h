@@ -3,6 +3,8 @@
 #ifndef DM_WALLS_H
 #define DM_WALLS_H
 
+#include <tuple>
+
 extern "C" {
 #include "../../src/backend.h"
 }
@@ -19,19 +21,13 @@ static inline dm_tensor *walled(dm_tensor *t) { return walls_add(t, true); }
 static inline const dm_tensor *walled(const dm_tensor *t) { return walls_add(t, false); }
 template <class A> static inline A walled(A a) { return a; }
 
-/* Runs op f(d, a...) behind walls. */
+/* Runs op f(d, a...) behind walls. The tuple takes its members in order, so that sentences count tensors as written. */
 template <class... P, class... A>
 static inline dm_status walled_op(dm_status (*f)(dm_device *, P...), dm_device *d, A... a) {
   walls_begin();
-  struct Call {
-    dm_status (*f)(dm_device *, P...);
-    dm_device *d;
-    dm_status operator()(P... p) const {
-      walls_raise();
-      return f(d, p...);
-    }
-  } call = { f, d };
-  dm_status s = call(walled(a)...);
+  std::tuple<P...> inside{ walled(a)... };
+  walls_raise();
+  dm_status s = std::apply([&](P... p) { return f(d, p...); }, inside);
   walls_end();
   return s;
 }
