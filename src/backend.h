@@ -28,6 +28,9 @@ struct dm_device {
   void    *priv;                   /* the backend's own */
 };
 
+/* What `capture` is asked: record from here on; end, *graph is the recording (graph NULL: drop it); free *graph. */
+enum { DM_CAPTURE_BEGIN, DM_CAPTURE_END, DM_CAPTURE_FORGET };
+
 struct dm_backend {
   uint32_t    abi;
   const char *name;
@@ -42,7 +45,7 @@ struct dm_backend {
   dm_status (*sync)(dm_device *d);
   dm_status (*fill)(dm_device *d, dm_tensor *t, double v);
   dm_status (*knobs)(dm_device *d);                       /* optional: NULL = nothing to mirror */
-  dm_status (*capture)(dm_device *d, int begin, void **graph);  /* optional: NULL = run eagerly */
+  dm_status (*capture)(dm_device *d, int what, void **graph);   /* optional: NULL = run eagerly */
   dm_status (*replay)(dm_device *d, void *graph);         /* optional, with capture */
   /* ops, in the order of datamux.h; all required */
   dm_status (*linear_fwd)(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_tensor *x,

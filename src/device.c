@@ -26,7 +26,9 @@ static void note(const char *path, const char *reason) {
 static const dm_backend *open_object(const char *path) {
   void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!object) {
-    note(path, dlerror());
+    const char *why = dlerror();
+    size_t n = strlen(path);
+    note(path, !strncmp(why, path, n) && !strncmp(why + n, ": ", 2) ? why + n + 2 : why);   /* dlerror repeats the path */
     return NULL;
   }
   const dm_backend *(*entry)(const dm_host *);

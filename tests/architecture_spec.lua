@@ -79,5 +79,16 @@ describe('the house', function()
         assert.is_true(allowed and true or false, ('%s:%d includes %s'):format(path, number, tostring(included)))
       end
     end
+    for _, path in ipairs(files('kernels/cuda', '%.cuh?$')) do
+      for number, line in ipairs(lines(path)) do
+        local included, where = line:match '#include "(.-)"', ('%s:%d'):format(path, number)
+        local allowed = included == nil or included == 'common.cuh' or included == '../../src/backend.h'
+          or included == '../../src/philox.h' or included == 'walls.h'
+        assert.is_truthy(allowed, where .. ' includes ' .. tostring(included))
+        local launches = path:find 'common%.cuh$' and line:find 'kernel<<<grid'
+        assert.is_truthy(launches or not line:find '<<<', where .. ' launches other than through launch()')
+        assert.is_nil(path:find '%.cu$' and line:find '__shared__', where .. ' names shared memory other than by DM_SHARED')
+      end
+    end
   end)
 end)
