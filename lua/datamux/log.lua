@@ -127,11 +127,11 @@ function Log:step(r)
   self.drawn = true
 end
 
---- After an evaluation: { stage, step, accuracy, scored, total, best } or { retrieval, asked }.
+--- After an evaluation: { stage, step, metric (its name), value, scored, total, best } or { retrieval, asked }.
 function Log:eval(e)
   record(self, 'eval', e)
-  if e.accuracy then
-    say(self, ('  step %d: dev accuracy %.4f (%d of %d scored)%s'):format(e.step, e.accuracy, e.scored, e.total,
+  if e.metric then
+    say(self, ('  step %d: dev %s %.4f (%d of %d scored)%s'):format(e.step, e.metric, e.value, e.scored, e.total,
       e.best and ' best' or ''))
   else
     say(self, ('  step %d: held-out retrieval accuracy %.4f (%d positions)'):format(e.step, e.retrieval, e.asked))

@@ -234,6 +234,19 @@ function M.entities(gold, got)
   return out
 end
 
+-- -- comparing --------------------------------------------------------------------------------------------------------
+
+-- Metrics of which less is better.
+local less = { loss = true, ece = true, mse = true }
+
+--- Whether value a of a metric is better than b; what is not a number is worse than any number.
+function M.better(metric, a, b)
+  if a ~= a then return false end
+  if b ~= b then return true end
+  if less[metric] then return a < b end
+  return a > b
+end
+
 -- -- uncertainty ---------------------------------------------------------------------------------------------------
 
 local SITE = 701

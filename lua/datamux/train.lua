@@ -11,6 +11,7 @@ local Module = require 'datamux.nn.module'
 local Optimiser = require 'datamux.optim'
 local schedule = require 'datamux.schedule'
 local evaluate = require 'datamux.evaluate'
+local metrics = require 'datamux.metrics'
 local assemble = require 'datamux.assemble'
 local errors = require 'datamux.errors'
 local checkpoint = require 'datamux.checkpoint'
@@ -112,15 +113,19 @@ function Session:evaluate(stage, step)
   local o = self:evaluation_options()
   local e = { stage = stage.name, step = step, split = 'dev' }
   if stage.task then
-    local r = evaluate.accuracy(self.model, self.data.dev, o, 1)
-    e.accuracy, e.scored, e.total = r.accuracy, r.scored, r.total
-    e.best = not self.at.best or e.accuracy > self.at.best.accuracy
-    if e.best then self.at.best = { accuracy = e.accuracy, step = step } end
+    o.detail = false
+    local r = evaluate.score(self.model, self.data.dev, o, 1)
+    for name, value in pairs(r.metrics) do e[name] = value end
+    e.metric, e.value, e.scored, e.total = r.metric, r.value, r.scored, r.total
+    local best = self.at.best
+    e.best = not best or metrics.better(r.metric, r.value, best.value)
+    if e.best then self.at.best = { metric = r.metric, value = r.value, accuracy = r.accuracy, step = step } end
   else
     e.retrieval, e.asked = evaluate.retrieval(self.model, self.data.held_out, o)
   end
   self.at.history[#self.at.history + 1] =
-    { stage = stage.name, step = step, accuracy = e.accuracy, retrieval = e.retrieval }
+    { stage = stage.name, step = step, metric = e.metric, value = e.value, accuracy = e.accuracy,
+      retrieval = e.retrieval }
   self.log:eval(e)
   return e
 end
@@ -193,21 +198,30 @@ function Session:run()
   return results
 end
 
---- Final scores, with the best weights where a run directory holds them: { accuracy, std, scored, total,
---- groupings, per_index, retrieval, seconds, peak, best_step, parameters, examples_per_second }.
+--- Final scores, with the best weights where a run directory holds them: what evaluate.score returns, and where asked
+--- for { paper (see evaluate.paper), ensemble = { k, value, metrics } }, { retrieval, retrieval_asked, retrieval_all,
+--- seconds (of the run), peak, best_step, parameters, examples_per_second, history, device }.
 function Session:results()
   local o = self:evaluation_options()
   local best = self.run_dir and self.at.best and checkpoint.load_best(self.run_dir)
   if best then checkpoint.copy(best.model, self.model:named(), 'model') end
-  local t = C.dm_clock()
-  local r = {}
+  local r, wish, dev = {}, self.config.eval, self.data.dev
   if self.at.best then
-    r = evaluate.accuracy(self.model, self.data.dev, o, self.config.eval.groupings)
-    r.examples_per_second = self.config.eval.groupings * r.total / (C.dm_clock() - t)
+    o.bootstrap = wish.bootstrap
+    r = evaluate.score(self.model, dev, o, wish.groupings)
+    r.examples_per_second = wish.groupings * r.total / r.seconds
     r.best_step = self.at.best.step
+    if wish.protocol == 'paper' then r.paper = evaluate.paper(self.model, dev, o) end
+    if wish.ensemble > 1 then
+      o.ensemble, o.detail = wish.ensemble, false
+      local e = evaluate.score(self.model, dev, o, 1)
+      r.ensemble = { k = wish.ensemble, value = e.value, metrics = e.metrics }
+    end
   end
   if self.data.retrieval then
     r.retrieval, r.retrieval_asked = evaluate.retrieval(self.model, self.data.held_out, o)
+    o.all = true
+    if wish.retrieval == 'all' then r.retrieval_all = evaluate.retrieval(self.model, self.data.held_out, o) end
   end
   r.seconds, r.history = self.at.seconds, self.at.history
   r.peak, r.parameters = scope.memory().peak, self.model:count()

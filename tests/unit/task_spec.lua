@@ -91,7 +91,8 @@ describe('GLUE', function()
     local look = cache.look
     cache.look = function(folder, name) return nil, { '/nowhere/' .. folder .. '/' .. name } end
     local ok, e = pcall(refused, 3, 'fbaipublicfiles.com/glue/data/QQP-clean.zip', glue.read, 'qqp', 'train')
-    local ok2, e2 = pcall(refused, 3, 'looked in: /nowhere/MNLI/dev_mismatched.tsv', glue.read, 'mnli_mismatched', 'dev')
+    local ok2, e2 = pcall(refused, 3, 'looked in: /nowhere/MNLI/dev_mismatched.tsv', glue.read, 'mnli_mismatched',
+      'dev')
     local ok3, e3 = pcall(refused, 3, 'its text belongs to Reuters', conll.conll2003, 'train')
     cache.look = look
     assert.is_true(ok, e)
@@ -269,7 +270,7 @@ describe('a task of your own', function()
     file('raw', 'x')
     local function try(t, overrides) return function() open({ task = t }, overrides) end end
     refused(2, "'task.dev' is missing", try { type = 'classify', train = 't.tsv' })
-    refused(2, "did you mean: task.train?", try { type = 'classify', trian = 't.tsv' })
+    refused(2, 'did you mean: task.train?', try { type = 'classify', trian = 't.tsv' })
     refused(2, "'task.type' is 'sort', expected one of classify, regress, tag", try { type = 'sort' })
     refused(3, "'task.train' is 'no.tsv': there is no such file",
       try { type = 'classify', train = 'no.tsv', dev = 'd' })
@@ -299,13 +300,11 @@ describe('the metric that `best` means', function()
   end)
 
   it('is refused where the task has it not, with the list, before a file is read', function()
-    refused(2, "eval.metric is 'val_loss', expected one of accuracy, f1, macro_f1, mcc, ece, loss (task sst2)",
-      open, { task = 'sst2' }, { 'eval.metric=val_loss' })
-    refused(2, "eval.metric is 'f1', expected one of accuracy, macro_f1, mcc, ece, loss (task mnli)",
-      open, { task = 'mnli' }, { 'eval.metric=f1' })
-    refused(2, "eval.metric is 'accuracy', expected one of pearson, spearman, mse (task stsb)",
-      open, { task = 'stsb' }, { 'eval.metric=accuracy' })
-    refused(2, "Did you mean 'recall'?", open, { task = 'conll2003' }, { 'eval.metric=recal' })
+    refused(2, "metric 'val_loss' does not exist for task sst2\n  where: eval.metric\n"
+      .. '  available: accuracy f1 macro_f1 mcc ece loss', open, { task = 'sst2' }, { 'eval.metric=val_loss' })
+    refused(2, 'available: accuracy macro_f1 mcc ece loss', open, { task = 'mnli' }, { 'eval.metric=f1' })
+    refused(2, 'available: pearson spearman mse', open, { task = 'stsb' }, { 'eval.metric=accuracy' })
+    refused(2, 'did you mean: recall?', open, { task = 'conll2003' }, { 'eval.metric=recal' })
   end)
 end)
 

@@ -42,8 +42,9 @@ local function check_metric(t, wanted, labels)
     if m == name then return name end
   end
   if not wanted then return 'accuracy' end             -- plain tags
-  errors.raise(2, ("eval.metric is '%s', expected one of %s (task %s).%s"):format(name, table.concat(t.metrics, ', '),
-    t.name, errors.suggest(name, t.metrics)))
+  errors.raise('E205', { what = ("metric '%s' does not exist for task %s"):format(name, t.name), where = 'eval.metric',
+    lines = { 'available: ' .. table.concat(t.metrics, ' ') }, near = errors.nearest(name, t.metrics),
+    fix = 'eval.metric=' .. usual[t.output] })
 end
 
 -- -- a person's own files ------------------------------------------------------------------------------------------
