@@ -47,11 +47,11 @@ local function hugging_face(config, data)
   return c
 end
 
--- What config.json holds. data: { tok, label_names, output }.
+-- What config.json holds. data: { tok, label_names, output, and pairs or the task as it was read }.
 local function describe(config, data)
   local out = hugging_face(config, data)
   for k, v in pairs(config) do out[k] = v end
-  out.output, out.pairs = data.output or 'classify', data.pairs or false
+  out.output, out.pairs = data.output or 'classify', data.pairs or data.task ~= nil and data.task.train.pairs ~= nil
   out.tokenizer = { kind = data.tok.kind, lower = data.tok.lower }
   out.datamux = { schema = 1, version = ffi.string(C.dm_version()) }
   return out
@@ -337,8 +337,7 @@ function M.load(path, o)
   net:train(false)
   return setmetatable({ model = net, tokenizer = d.data.tok, labels = d.data.label_names, n = d.config.mux.n,
     output = d.data.output or 'classify', pairs = d.data.pairs or false, config = d.config, path = path, step = step,
-    report = report,
-    file = file }, Model)
+    report = report, file = file }, Model)
 end
 
 -- What the report of a run says, or nil.
