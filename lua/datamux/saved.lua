@@ -385,6 +385,13 @@ end
 --- taggers batch.at = the places of those rows in the batch. The one place where a finished model is run.
 function Model:logits(batch) return scope.step(forward, self.model, batch) end
 
+--- How a model's batches are made, for evaluate.score.
+function M.options(model)
+  local c = model.config
+  return { rows = math.max(c.train.rows, 8), group = model.n, length = c.data.length, pad = model.tokenizer.pad,
+           multiple = c.data.multiple, fixed = c.data.fixed, bucket = c.data.bucket }
+end
+
 --- Answers to a list of texts (for pair tasks { a, b } each), in their order: { label, score, scores } each, as
 --- predict.answers. o: see predict.new.
 function Model:predict(texts, o) return require('datamux.predict').answers(self, texts, o) end
