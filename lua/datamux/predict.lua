@@ -7,6 +7,7 @@
 local ffi = require 'ffi'
 local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
+local lines = require 'datamux.text.lines'
 local scope = require 'datamux.scope'
 local C = core.C
 
@@ -70,8 +71,16 @@ local function reserve(self, n)
   self.ids = wider
 end
 
+-- Without the white space at its end, as the texts of a data set are read.
+local function trimmed(text)
+  local last = text:byte(-1)
+  if last and (last == 32 or last >= 9 and last <= 13) then return text:match '^(.*%S)' or '' end
+  return text
+end
+
 local function encode(self, text, pair)
   local tok, max = self.tok, self.longest
+  text, pair = trimmed(text), pair and trimmed(pair)
   if pair then return tok:encode_pair(text, pair, max) end
   if self.truncate ~= 'left' then return tok:encode(text, max) end
   local ids = tok:encode(text)
@@ -107,19 +116,8 @@ end
 
 --- Adds a sentence, a list of words, for a tagger (see tags). Returns as add does.
 function Predictor:add_words(words)
-  local ids, first, full = { self.tok.bos }, { n = #words }, self.longest - 1
-  local cut = false
-  for w, word in ipairs(words) do
-    local pieces = self.tok:ids(word)
-    if #ids + #pieces > full then
-      cut = true
-      break
-    end
-    if #pieces > 0 then first[w] = #ids end
-    for i = 1, #pieces do ids[#ids + 1] = pieces[i] end
-  end
-  ids[#ids + 1] = self.tok.eos
-  local ok, why = push(self, ids, cut)
+  local list, first = lines.encode_words(self.tok, words, self.longest)
+  local ok, why = push(self, list, first[#words] == 0)
   if ok then self.firsts[self.n] = first end
   return ok, why
 end
@@ -273,8 +271,8 @@ end
 --- Tags of sentence i (from 0), one a word: that of its first token; words beyond the cut have O.
 function Predictor:tags(i)
   local out, first, labels = {}, self.firsts[i + 1], self.net.labels
-  for w = 1, first.n do
-    out[w] = first[w] and labels[self:best(self.offset[i] + first[w]) + 1] or 'O'
+  for w = 1, #first do
+    out[w] = first[w] > 0 and labels[self:best(self.offset[i] + first[w] - 1) + 1] or 'O'
   end
   return out
 end

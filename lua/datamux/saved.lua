@@ -47,11 +47,11 @@ local function hugging_face(config, data)
   return c
 end
 
--- What config.json holds. data: { tok, label_names, output }.
+-- What config.json holds. data: { tok, label_names, output, and pairs or the task as it was read }.
 local function describe(config, data)
   local out = hugging_face(config, data)
   for k, v in pairs(config) do out[k] = v end
-  out.output = data.output or 'classify'
+  out.output, out.pairs = data.output or 'classify', data.pairs or data.task ~= nil and data.task.train.pairs ~= nil
   out.tokenizer = { kind = data.tok.kind, lower = data.tok.lower }
   out.datamux = { schema = 1, version = ffi.string(C.dm_version()) }
   return out
@@ -260,7 +260,7 @@ local function read_description(dir)
   local labels = {}
   for id, name in pairs(t.id2label or {}) do labels[(tonumber(id) or -1) + 1] = name end
   return { config = configuration(t, path), data = { tok = tokenizer_of(dir, t.tokenizer), label_names = labels,
-    output = t.output } }
+    output = t.output, pairs = t.pairs } }
 end
 
 -- The description of a run: of its model folder, else (a run of an older version) from its data.
@@ -312,7 +312,8 @@ end
 --- Loads a finished model. path: a run directory (its best weights), RUN:best, RUN:last, RUN:step-N, a folder with a
 --- link `latest`, a model folder. o: { allow = { missing = true, unexpected = true } }: tensors that may be missing
 --- (they get their initial values) or left over. Raises (code 7) for what is damaged or does not fit, tensor by tensor.
---- Returns { model, tokenizer, labels, n, output ('classify' | 'regress' | 'tag'), config, path, step, report }.
+--- Returns { model, tokenizer, labels, n, output ('classify' | 'regress' | 'tag'), pairs (whether it reads two texts),
+--- config, path, step, report }.
 function M.load(path, o)
   local allow = o and o.allow or {}
   local at = locate(path)
@@ -336,8 +337,23 @@ function M.load(path, o)
   accept(report, path, allow)
   net:train(false)
   return setmetatable({ model = net, tokenizer = d.data.tok, labels = d.data.label_names, n = d.config.mux.n,
-    output = d.data.output or 'classify', config = d.config, path = path, step = step, report = report,
-    file = file }, Model)
+    output = d.data.output or 'classify', pairs = d.data.pairs or false, config = d.config, path = path, step = step,
+    report = report, file = file }, Model)
+end
+
+-- What the report of a run says, or nil.
+local function results_of(at)
+  local bytes = at.run and sys.read(at.run .. '/report.json')
+  return bytes and cjson.decode(bytes) or nil
+end
+
+--- The model card of a model: its README.md, or what it would be.
+function M.card_of(path)
+  local at = locate(path)
+  local own = at.folder and sys.read(at.folder .. '/README.md')
+  if own then return own end
+  local m = M.load(path)
+  return card(m.config, { tok = m.tokenizer, label_names = m.labels }, results_of(at), m.model:count())
 end
 
 --- Writes a model folder: of a run (its best weights, or those that RUN:last or RUN:step-N name) or of another model
@@ -353,10 +369,9 @@ function M.export(path, o)
     errors.raise('E218', ("export: to is '%s', which is not empty, expected a new folder"):format(o.to))
   end
   local m = M.load(path)
-  local results = at.run and sys.read(at.run .. '/report.json')
   write_folder(dir, { config = m.config, weights = m.file.file, count = m.model:count(),
-    data = { tok = m.tokenizer, label_names = m.labels, output = m.output },
-    results = results and cjson.decode(results) or nil })
+    data = { tok = m.tokenizer, label_names = m.labels, output = m.output, pairs = m.pairs },
+    results = results_of(at) })
   return dir
 end
 
@@ -372,6 +387,13 @@ end
 --- The network's answers to a batch (see predict.lua): logits as a C array [R, K], and K; batch.answers = R, and for
 --- taggers batch.at = the places of those rows in the batch. The one place where a finished model is run.
 function Model:logits(batch) return scope.step(forward, self.model, batch) end
+
+--- How a model's batches are made, for evaluate.score.
+function M.options(model)
+  local c = model.config
+  return { rows = math.max(c.train.rows, 8), group = model.n, length = c.data.length, pad = model.tokenizer.pad,
+           multiple = c.data.multiple, fixed = c.data.fixed, bucket = c.data.bucket }
+end
 
 --- Answers to a list of texts (for pair tasks { a, b } each), in their order: { label, score, scores } each, as
 --- predict.answers. o: see predict.new.

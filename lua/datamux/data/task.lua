@@ -147,4 +147,11 @@ function M.open(config)
   return t
 end
 
+--- One split ('train', 'dev', 'test') of the task of a configuration as it was read, for a model whose labels are
+--- known: { name, output, label_names, set }.
+function M.split(config, split, labels)
+  local t = find(config)
+  return { name = config.task, output = t.output, label_names = labels, set = t.read(split, labels) }
+end
+
 return M

@@ -1,0 +1,137 @@
+-- commands/predict.lua -- datamux predict MODEL [FILE ...]: label text, as a Unix filter.
+local M = { name = 'predict', summary = 'label text: records in, the same records with answers out' }
+
+local formats = { 'auto', 'text', 'jsonl', 'tsv', 'csv', 'conll' }
+local outputs = { 'same', 'text', 'jsonl', 'tsv', 'csv', 'fasttext', 'glue', 'conll' }
+
+local function whole(low)
+  return function(text)
+    local v = tonumber(text)
+    if v and v >= low and v == math.floor(v) then return v end
+    return nil, ("'%s' is no whole number >= %d"):format(text, low)
+  end
+end
+
+local function shard(text)
+  local i, n = text:match '^(%d+)/(%d+)$'
+  i, n = tonumber(i), tonumber(n)
+  if i and i >= 1 and i <= n then return { i, n } end
+  return nil, ("'%s' is no shard, expected I/N with 1 <= I <= N, as 3/8"):format(text)
+end
+
+local function probability(text)
+  local v = tonumber(text)
+  if v and v >= 0 and v <= 1 then return v end
+  return nil, ("'%s' is no probability, expected 0 to 1"):format(text)
+end
+
+function M.configure(p)
+  p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder')
+  p:argument('files', 'files, - for standard input (the default), or glue/TASK:SPLIT'):args '*'
+  p:option('--in', 'format of the input (default: by the name, then by the first bytes)'):target 'input'
+    :choices(formats):default 'auto'
+  p:option('--text', 'column of the text: a name, or a number from 1'):argname 'COLUMN'
+  p:option('--pair', 'column of the second text'):argname 'COLUMN'
+  p:option('--id', 'column that stays with --keep none'):argname 'COLUMN'
+  p:flag('--no-header', 'tsv and csv without a line of names, in and out'):target 'bare'
+  p:option('--out', 'format of the output'):target 'output':choices(outputs):default 'same'
+  p:option('--keep', 'columns that stay: all, none, or names a,b,c'):default 'all':argname 'LIST'
+  p:option('-k', 'the K best labels'):convert(whole(1)):default '1':argname 'K'
+  p:option('--scores', 'top, all (one for each label) or none'):choices { 'top', 'all', 'none' }:default 'top'
+  p:option('--threshold', 'below this probability the label is null'):convert(probability):default '0':argname 'P'
+  p:option('--on-error', 'faulty records: null (an empty answer), fail, or skip'):target 'on_error'
+    :choices { 'null', 'fail', 'skip' }:default 'null'
+  p:option('--truncate', 'too long texts lose their right or left end, or fail'):choices { 'right', 'left', 'fail' }
+    :default 'right'
+  p:option('--ensemble', 'read each text K times, in other slots beside other texts'):convert(whole(1)):default '1'
+    :argname 'K'
+  p:option('--group', 'texts that share a row: of like length (within 64 rows), or strictly by position')
+    :choices { 'length', 'file' }:default 'length'
+  p:option('--rows', 'rows in a batch'):convert(whole(1)):argname 'R'
+  p:option('--flush', 'standard input: answer what is there after so many ms of silence; 0: never'):convert(whole(0))
+    :default '200':argname 'MS'
+  p:option('--shard', 'every N-th record, from the I-th'):convert(shard):argname 'I/N'
+  p:option('-O --output', 'write to FILE'):target 'path':argname 'FILE'
+  p:option('--resume', 'continue the output file after its last complete window'):args '?':argname ''
+end
+
+-- What glue/TASK:SPLIT stands for: its file, columns, and how a submission spells the labels.
+local function glue_file(o, name)
+  local task, split = name:match '^glue/([%w_]+):(%w+)$'
+  if not task then return name end
+  local glue, cache, errors = require 'datamux.data.glue', require 'datamux.data.cache', require 'datamux.errors'
+  local spec = glue.tasks[task]
+  if not spec then
+    local names = {}
+    for k in pairs(glue.tasks) do names[#names + 1] = k end
+    errors.raise('E206', { what = ("'%s' is no GLUE task"):format(task), near = errors.nearest(task, names),
+      fix = 'glue/sst2:test' })
+  end
+  local s = {}
+  for k, v in pairs(spec) do s[k] = v end
+  for k, v in pairs(split == 'test' and spec.test or {}) do s[k] = v end
+  o.input, o.text, o.pair = 'tsv', o.text or s.text, o.pair or s.pair
+  if s.header == false then o.bare = true end
+  o.submitted = spec.values or spec.labels
+  return cache.find(spec.folder, spec.files and spec.files[split] or split .. '.tsv')
+end
+
+local function thousands(n)
+  local s = ('%d'):format(n)
+  return (s:reverse():gsub('(%d%d%d)', '%1,'):reverse():gsub('^,', ''))
+end
+
+-- "12,400,000 texts · 36.4k/s · padding 12.0 % · truncated 0.4 %"
+local function line(figures, more, seconds)
+  local done = figures.records - figures.skipped
+  local out = { ('%s texts'):format(thousands(done)), ('%.0f/s'):format(done / math.max(seconds, 1e-9)),
+    ('padding %.1f %%'):format(100 * (1 - more.tokens / math.max(more.places, 1))),
+    ('truncated %.1f %%'):format(100 * more.truncated / math.max(more.texts, 1)) }
+  if figures.errors > 0 then out[#out + 1] = ('%d faulty'):format(figures.errors) end
+  return table.concat(out, ' · ')
+end
+
+-- A function for filter.run that shows how far it is: on a terminal a line that changes, else one each 30 s.
+local function progress(mode, clock)
+  if mode == 'none' then return nil end
+  local start, shown, any = clock(), clock(), false
+  local every = mode == 'bar' and 0.5 or 30
+  return function(figures, more, last)
+    local now = clock()
+    if not last and now - shown < every then return end
+    if last and not any then return end
+    shown, any = now, true
+    io.stderr:write(mode == 'bar' and '\r\27[K' or '', line(figures, more, now - start),
+      (mode ~= 'bar' or last) and '\n' or '')
+  end
+end
+
+function M.run(o)
+  local launch, errors = require 'datamux.launch', require 'datamux.errors'
+  launch.device(o.device, o.threads)
+  local model = require('datamux.saved').load(o.model)
+  local files = {}
+  for i, name in ipairs(#o.files > 0 and o.files or { '-' }) do files[i] = glue_file(o, name) end
+  local keep = o.keep
+  if keep ~= 'all' and keep ~= 'none' then
+    keep = {}
+    for name in o.keep:gmatch '[^,]+' do keep[#keep + 1] = name end
+  end
+  local clock = require('datamux.ffi').C.dm_clock
+  local show = progress(launch.progress(o), clock)
+  local output = o.output == 'same' and o.json and 'jsonl' or o.output
+  local figures, more = require('datamux.filter').run(model, {
+    files = files, input = o.input, text = o.text, pair = o.pair, id = o.id, header = not o.bare, output = output,
+    keep = keep, k = o.k, scores = o.scores, threshold = o.threshold, on_error = o.on_error, truncate = o.truncate,
+    ensemble = o.ensemble, group = o.group, rows = o.rows, flush = o.flush, shard = o.shard, path = o.path,
+    resume = o.resume ~= nil, submitted = o.submitted, pairs = model.pairs, progress = show,
+    note = function(text) io.stderr:write(text, '\n') end })
+  if show then show(figures, more, true) end
+  if figures.errors > 0 then
+    io.stderr:write(('%d of %d records could not be answered (E305)\n'):format(figures.errors, figures.records))
+    return errors.codes.data
+  end
+  return 0
+end
+
+return M
