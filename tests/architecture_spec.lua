@@ -27,7 +27,8 @@ local floors = {
   { 'ffi' }, { 'scope' }, { 'tensor' }, { 'tape', 'ops/' }, { 'nn/' },
   { 'errors', 'json', 'sys', 'schedule', 'optim', 'safetensors', 'checkpoint', 'metrics', 'models/', 'data/', 'text/' },
   { 'schema', 'recipe', 'locate', 'override', 'assemble', 'estimate', 'evaluate', 'train', 'rundir', 'report', 'log',
-    'tensorboard', 'explain', 'launch', 'sweep', 'commands/', 'cli', 'repl', 'init' },
+    'tensorboard', 'explain', 'launch', 'sweep', 'commands/', 'cli', 'repl', 'repl/', 'plot',
+    'init' },
 }
 
 local function floor(path)
