@@ -9,13 +9,24 @@ Log.__index = Log
 
 local M = {}
 
+-- A file to add lines to; a last line that a killed process left torn is ended first.
+local function append(path)
+  local old = io.open(path, 'rb')
+  local torn = old and (old:seek 'end' or 0) > 0 and old:seek('end', -1) and old:read(1) ~= '\n'
+  if old then old:close() end
+  local f = assert(io.open(path, 'a'))
+  if torn then f:write '\n' end
+  return f
+end
+
 --- o: { mode = 'bar' | 'lines' | 'none', columns, every = 30 (seconds between plain lines), run = folder of
---- metrics.jsonl and log.txt, or nil }.
+--- metrics.jsonl and log.txt, or nil, tensorboard (whether tb/ is kept beside them) }.
 function M.new(o)
   local self = setmetatable({ mode = o.mode or 'lines', columns = o.columns or 80, every = o.every or 30 }, Log)
   if o.run then
-    self.metrics = assert(io.open(o.run .. '/metrics.jsonl', 'a'))
-    self.text = assert(io.open(o.run .. '/log.txt', 'a'))
+    self.run, self.tensorboard = o.run, o.tensorboard
+    self.metrics = append(o.run .. '/metrics.jsonl')
+    self.text = append(o.run .. '/log.txt')
     self.metrics:setvbuf 'line'
     self.text:setvbuf 'line'
   end
@@ -52,6 +63,7 @@ local function record(self, kind, fields)
     if type(v) ~= 'table' then out[k] = v end
   end
   self.metrics:write(json.encode(out), '\n')
+  if self.events then self.events:add(out) end
 end
 
 --- Lines that open a run.
@@ -68,6 +80,7 @@ function Log:stage(name, total, done)
   self.began = C.dm_clock()
   say(self, ('%s: %d steps%s'):format(name, total, done > 0 and (', from step %d'):format(done) or ''))
   record(self, 'event', { event = done > 0 and 'resume' or 'stage', stage = name, steps = total, from_step = done })
+  if self.tensorboard and not self.events then self.events = require('datamux.tensorboard').of_run(self.run) end
 end
 
 -- Speed over the last two minutes, evaluation included: steps and examples per second.
@@ -154,6 +167,8 @@ function Log:close()
     self.metrics:close()
     self.text:close()
     self.metrics, self.text = nil, nil
+    if self.events then self.events:close() end
+    self.events = nil
   end
 end
 

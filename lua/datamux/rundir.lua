@@ -83,7 +83,7 @@ local function environment(o)
 end
 
 --- Makes the folder of a new run. o: { out, name, recipe (its file), list (values with origins), args (command
---- line), resume (the command that continues it) }. Returns { dir, lock, resume }.
+--- line), resume = function(id) -> the command that continues it }. Returns { dir, lock, resume }.
 function M.create(o)
   local parent = ('%s/%s'):format(M.root(o.out), o.name)
   sys.mkdir(parent)
@@ -101,9 +101,58 @@ function M.create(o)
   sys.write(dir .. '/config.json', json.encode(config, true) .. '\n')
   sys.write(dir .. '/env.json', json.encode(environment(o), true) .. '\n')
   sys.link(id, parent .. '/latest')
-  local run = { dir = dir, lock = lock, resume = o.resume }
+  local run = { dir = dir, lock = lock, resume = o.resume and o.resume(id) }
   write_status(run, { state = 'running' })
   return run
+end
+
+--- All runs under the root: { name, id, dir, status }, oldest first by name. Folders without the marker are no runs.
+function M.all(out)
+  local list, root = {}, M.root(out)
+  for _, name in ipairs(sys.list(root)) do
+    for _, id in ipairs(sys.list(root .. '/' .. name)) do
+      local dir = ('%s/%s/%s'):format(root, name, id)
+      if id ~= 'latest' and id ~= 'best' and sys.kind(dir .. '/.datamux-run') == 'file' then
+        list[#list + 1] = { name = name, id = id, dir = dir, status = M.status(dir) or {} }
+      end
+    end
+  end
+  return list
+end
+
+--- The run that a person means by `what`: its folder, NAME/latest, NAME (its newest), or an id. Raises E217.
+function M.locate(out, what)
+  local all, found, names = M.all(out), {}, {}
+  for _, path in ipairs { what, M.root(out) .. '/' .. what, M.root(out) .. '/' .. what .. '/latest' } do
+    if sys.kind(path .. '/.datamux-run') == 'file' then
+      local dir = path:gsub('/+$', '')
+      local target = require('lfs').symlinkattributes(dir, 'target')
+      if target then dir = dir:gsub('[^/]+$', '') .. target end
+      return { name = dir:match '([^/]+)/[^/]+$' or '', id = dir:match '[^/]+$', dir = dir,
+               status = M.status(dir) or {} }
+    end
+  end
+  for _, run in ipairs(all) do
+    names[#names + 1] = run.id
+    names[#names + 1] = run.name
+    if run.id == what or run.id:sub(-#what - 1) == '-' .. what then found[#found + 1] = run end
+  end
+  if #found == 1 then return found[1] end
+  errors.raise('E217', { what = ("no run '%s' in %s (%d runs there)"):format(what, M.root(out), #all),
+                         near = errors.nearest(what, names), fix = 'datamux runs ls, or --out DIR' })
+end
+
+--- Removes a run that no process works on. Raises E204.
+function M.remove(run)
+  sys.unlock(take_lock(run.dir))
+  sys.remove(run.dir)
+  local parent = run.dir:match '^(.*)/[^/]+$' or '.'
+  local names, newest = sys.list(parent), nil
+  for _, id in ipairs(names) do
+    local marked = sys.kind(('%s/%s/.datamux-run'):format(parent, id)) == 'file'
+    if marked and id ~= 'latest' and id ~= 'best' then newest = id end
+  end
+  if newest then sys.link(newest, parent .. '/latest') else os.remove(parent .. '/latest') end
 end
 
 --- The newest run of `name` that is not finished: { dir, state, step }, or nil.
@@ -130,8 +179,8 @@ local function same_values(dir, list)
   end
 end
 
---- The newest run of `name` that is not finished, or the one given by path. o: { out, name, list, run, resume }. Raises
---- E211 when there is none, E212 when its configuration differs from `list`, E204 when it is in use. Returns
+--- The newest run of `name` that is not finished, or the one given by path. o: { out, name, list, run, resume }.
+--- Raises E211 when there is none, E212 when its configuration differs from `list`, E204 when it is in use. Returns
 --- { dir, lock, resume }.
 function M.find(o)
   local parent = ('%s/%s'):format(M.root(o.out), o.name)
@@ -147,7 +196,7 @@ function M.find(o)
       near = o.run and errors.nearest(o.run, sys.list(parent)) or nil, fix = 'leave out --resume to start one' })
   end
   same_values(dir, o.list)
-  local run = { dir = dir, lock = take_lock(dir), resume = o.resume }
+  local run = { dir = dir, lock = take_lock(dir), resume = o.resume and o.resume(dir:match '[^/]+$') }
   write_status(run, { state = 'running' })
   return run
 end

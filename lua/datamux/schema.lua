@@ -136,10 +136,11 @@ M.root = group('recipe', 'a run', {
     leaf('bootstrap', 'integer', 1000, 'samples of the 95 % interval; 0: none', whole),
   }),
   group('log', 'progress', {
-    leaf('every', 'number', 30, 'seconds between plain lines', { min = 0.1 }),
+    leaf('every', 'number', 30, 'seconds between plain lines', { min = 0.1, unit = 's' }),
+    leaf('tensorboard', 'boolean', true, 'keep an event file for TensorBoard in tb/'),
   }),
   group('save', 'checkpoints', {
-    leaf('every', 'number', 600, 'seconds between checkpoints', { min = 1 }),
+    leaf('every', 'number', 600, 'seconds between checkpoints', { min = 1, unit = 's' }),
     leaf('keep', 'integer', 2, 'older checkpoints kept besides best and last', whole),
   }),
 })

@@ -67,33 +67,37 @@ local function dry_run(o, list)
   return 0
 end
 
--- What a person would type again to continue.
-local function resume_command(words)
-  local out, skip = { 'datamux' }, { ['--stop-after'] = 1 }
-  local i = 1
+-- What a person would type again to continue the run `id`; more: the words of this combination of a sweep.
+local function resume_command(words, id, more)
+  local out, i = { 'datamux' }, 1
+  local function add(w) out[#out + 1] = w:find "[^%w%-_./=:,@+]" and ("'%s'"):format((w:gsub("'", "'\\''"))) or w end
   while i <= #words do
     local w = words[i]
-    if skip[w] then
-      i = i + skip[w]
-    elseif not w:find '^%-%-resume' and not w:find '^%-%-stop%-after=' then
-      out[#out + 1] = w:find "[^%w%-_./=:,@+]" and ("'%s'"):format((w:gsub("'", "'\\''"))) or w
+    if w == '--stop-after' then
+      i = i + 1
+    elseif w == '--sweep' then
+      while words[i + 1] and words[i + 1]:sub(1, 1) ~= '-' do i = i + 1 end
+    elseif not (w:find '^%-%-resume' or w:find '^%-%-stop%-after=' or w:find '^%-%-sweep=') then
+      add(w)
     end
     i = i + 1
   end
-  out[#out + 1] = '--resume'
+  for _, w in ipairs(more or {}) do add(w) end
+  out[#out + 1] = more and '--resume=' .. id or '--resume'
   return table.concat(out, ' ')
 end
 
 -- The folder of this run: a new one, or with --resume one that goes on.
-local function open_run(recipe, config, list, o)
+local function open_run(recipe, config, list, o, more)
   local rundir = require 'datamux.rundir'
+  local function resume(id) return resume_command(o.words, id, more) end
   if o.resume then
     return rundir.find { out = o.out, name = config.name, list = list, run = o.resume ~= '' and o.resume or nil,
-                         resume = resume_command(o.words) }
+                         resume = resume }
   end
   local unfinished = rundir.unfinished(o.out, config.name)
   local run = rundir.create { out = o.out, name = config.name, recipe = recipe.file, list = list, args = o.words,
-                              resume = resume_command(o.words) }
+                              resume = resume }
   return run, unfinished
 end
 
@@ -118,9 +122,10 @@ local function train(recipe, o, more)
   local config, list = launch.resolve(recipe, o, more)
   if o.dry_run then return dry_run(o, list) end
   local session = require('datamux.train').new(config, {})
-  local run, unfinished = open_run(recipe, config, list, o)
+  local run, unfinished = open_run(recipe, config, list, o, more)
   local log = require('datamux.log').new { mode = launch.progress(o), columns = host.columns(),
-                                           every = config.log.every, run = run.dir }
+                                           every = config.log.every, run = run.dir,
+                                           tensorboard = config.log.tensorboard }
   local resumed = o.resume and checkpoint.load(run.dir, function(text) log:note(text) end)
   session.run_dir, session.log = run.dir, log
   if resumed then session:restore(resumed) end

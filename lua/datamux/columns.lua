@@ -1,0 +1,35 @@
+-- columns.lua -- rows of cells as aligned text, for the tables that commands print.
+local M = {}
+
+local function width(cell) return select(2, cell:gsub('[^\128-\191]', '')) end
+
+--- Text of rows (lists of strings), columns aligned, two blanks between them; the last column is not padded.
+function M.text(rows)
+  local widths, out = {}, {}
+  for _, row in ipairs(rows) do
+    for i, cell in ipairs(row) do widths[i] = math.max(widths[i] or 0, width(cell)) end
+  end
+  for r, row in ipairs(rows) do
+    local cells = {}
+    for i, cell in ipairs(row) do
+      cells[i] = i == #row and cell or cell .. (' '):rep(widths[i] - width(cell))
+    end
+    out[r] = table.concat(cells, '  ')
+  end
+  return table.concat(out, '\n')
+end
+
+--- A number, or - where there is none.
+function M.number(v, format) return type(v) == 'number' and (format or '%.4f'):format(v) or '-' end
+
+--- Bytes as a person reads them: 512 B, 3.4 MB.
+function M.bytes(n)
+  if n < 1000 then return ('%d B'):format(n) end
+  for _, unit in ipairs { 'kB', 'MB', 'GB' } do
+    n = n / 1000
+    if n < 1000 then return ('%.1f %s'):format(n, unit) end
+  end
+  return ('%.1f TB'):format(n / 1000)
+end
+
+return M

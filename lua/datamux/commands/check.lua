@@ -1,0 +1,111 @@
+-- commands/check.lua -- everything about a recipe that can be found out without training it: values, files, labels,
+-- lengths, repetitions, one step, its memory. No run directory is made.
+local M = { name = 'check', summary = 'check recipe, data, tokenizer and memory; train one step; keep nothing' }
+
+function M.configure(p)
+  p:argument('recipe', 'a recipe'):args '?'
+  p:argument('overrides', 'key=value (all keys: datamux help keys)'):args '*'
+  p:option('--config', 'a Lua file that returns keys, above the recipe'):argname 'FILE':count '*'
+end
+
+-- Text number i of an encoded set as a key.
+local function key(ffi, set, i)
+  return ffi.string(set.ids + set.offset[i], 4 * (set.offset[i + 1] - set.offset[i]))
+end
+
+-- Figures of a split: counts, labels, lengths in tokens, texts that repeat an earlier one, and those that `seen` has.
+local function split_facts(set, names, seen)
+  local ffi = require 'ffi'
+  local f = { texts = set.n, truncated = set.truncated, labels = {}, repeated = 0, shared = 0 }
+  local own, least, most, unknown = {}, math.huge, 0, 0
+  for i = 0, set.n - 1 do
+    local n = set.offset[i + 1] - set.offset[i]
+    least, most = math.min(least, n), math.max(most, n)
+    local k = key(ffi, set, i)
+    if own[k] then f.repeated = f.repeated + 1 end
+    if seen and seen[k] then f.shared = f.shared + 1 end
+    own[k] = true
+    if set.labels then
+      local name = names[set.labels[i] + 1]
+      if name then f.labels[name] = (f.labels[name] or 0) + 1 else unknown = unknown + 1 end
+    end
+  end
+  f.tokens = { min = least, mean = set.offset[set.n] / set.n, max = most }
+  f.unlabelled = unknown
+  return f, own
+end
+
+local function labels_text(f, names)
+  local out = {}
+  for _, name in ipairs(names) do
+    if f.labels[name] then out[#out + 1] = ('%s %.1f %%'):format(name, 100 * f.labels[name] / f.texts) end
+  end
+  return table.concat(out, ', ')
+end
+
+-- Notices about the data: things that are allowed, and seldom meant.
+local function notices(train, dev, names)
+  local out = {}
+  local function add(...) out[#out + 1] = string.format(...) end
+  if dev.shared > 0 then
+    add('%d of %d dev texts are also in train (%.1f %%)', dev.shared, dev.texts, 100 * dev.shared / dev.texts)
+  end
+  for _, f in ipairs { { 'train', train }, { 'dev', dev } } do
+    local share = f[2].truncated / f[2].texts
+    if share > 0.05 then add('%.1f %% of the %s texts are cut off: raise data.length', 100 * share, f[1]) end
+  end
+  for _, name in ipairs(names) do
+    if next(train.labels) and not train.labels[name] then add("no train text has the label '%s'", name) end
+  end
+  return out
+end
+
+function M.run(o)
+  local columns, errors, json = require 'datamux.columns', require 'datamux.errors', require 'datamux.json'
+  local core, launch, scope = require 'datamux.ffi', require 'datamux.launch', require 'datamux.scope'
+  local recipe = launch.recipe(o)
+  local config, list = launch.resolve(recipe, o)
+  local silent = require('datamux.log').new { mode = 'none' }
+  local session = require('datamux.train').new(config, { log = silent })
+  if #session.stages == 0 then
+    errors.raise('E202', { what = "nothing is trained: 'warmup.steps' and 'train.steps' are 0",
+                           fix = 'train.epochs=10' })
+  end
+  local d = session.data
+  local names = d.label_names or {}
+  local train, seen = split_facts(d.train, names)
+  local dev = split_facts(d.dev, names, seen)
+  local out = { recipe = recipe.file, name = config.name, task = config.task, device = scope.about(),
+                parameters = session.model:count(), vocabulary = d.tok.vocab_size, train = train, dev = dev,
+                values = #list, stages = json.list {}, notices = json.list(notices(train, dev, names)) }
+  for i, stage in ipairs(session.stages) do
+    local t = core.C.dm_clock()
+    local r = session:step(stage, 1)
+    out.stages[i] = { name = stage.name, steps = stage.steps, texts_per_step = stage.loader.o.rows * config.mux.n,
+                      loss = r.loss, seconds_per_step = core.C.dm_clock() - t }
+  end
+  out.peak = scope.memory().peak
+  if o.json then
+    print(json.encode(out, true))
+    return 0
+  end
+  print(('recipe     %s: %s, N = %d, %.1f M parameters'):format(out.name, out.task, config.mux.n, out.parameters / 1e6))
+  for _, s in ipairs { { 'train', train }, { 'dev', dev } } do
+    local f = s[2]
+    print(('%-10s %d texts · tokens %d to %d, mean %.1f · %d cut off at %d (%.1f %%) · %d repeated%s'):format(s[1],
+      f.texts, f.tokens.min, f.tokens.max, f.tokens.mean, f.truncated, config.data.length,
+      100 * f.truncated / f.texts, f.repeated, s[1] == 'dev' and (' · %d also in train'):format(f.shared) or ''))
+    if next(f.labels) then print(('           %s'):format(labels_text(f, names))) end
+  end
+  print(('tokenizer  %s, %d entries'):format(d.tok.kind, out.vocabulary))
+  for _, s in ipairs(out.stages) do
+    print(('%-10s %d steps of %d texts · one took %.2f s, loss %.4f'):format(s.name, s.steps, s.texts_per_step,
+      s.seconds_per_step, s.loss))
+  end
+  print(('memory     %s after one step of each stage · %s'):format(columns.bytes(out.peak), out.device))
+  for _, text in ipairs(out.notices) do print('notice     ' .. text) end
+  print 'ready'
+  return 0
+end
+
+return M

@@ -1,0 +1,162 @@
+-- commands/runs.lua -- the runs that are there: list, show, compare, export, remove.
+local M = { name = 'runs', summary = 'list, show, compare, export and remove runs' }
+
+local RUN = 'a folder of a run, NAME/latest, NAME, or an id'
+
+function M.configure(p)
+  p:command_target 'action'
+  p:command('ls', 'every run with its state and score'):argument('name', 'only runs of this recipe'):args '?'
+  p:command('show', 'state, score, and what differs from the defaults'):argument('run', RUN)
+  p:command('compare', 'the values and scores in which runs differ'):argument('runs', RUN):args '2+'
+  local e = p:command('export', 'the metrics, each step once')
+  e:argument('run', RUN)
+  e:option('--to', 'csv, jsonl or tensorboard'):choices { 'csv', 'jsonl', 'tensorboard' }:default 'csv'
+  e:option('-O --output', 'a file (tensorboard: a folder) instead of standard output'):argname 'PATH'
+  local r = p:command('rm', 'remove runs that no process works on')
+  r:argument('runs', RUN):args '+'
+end
+
+local function decode(path)
+  local sys = require 'datamux.sys'
+  local ok, t = pcall(require('cjson').decode, sys.read(path) or '')
+  return ok and t or {}
+end
+
+local function facts(run)
+  local report = decode(run.dir .. '/report.json')
+  local s = run.status
+  return { name = run.name, id = run.id, dir = run.dir, state = s.state, step = s.step, accuracy = report.accuracy,
+           std = report.std, retrieval = report.retrieval, seconds = report.seconds, resume = s.resume }
+end
+
+local function emit(o, value, text)
+  print(o.json and require('datamux.json').encode(value, true) or text)
+  return 0
+end
+
+local actions = {}
+
+function actions.ls(o)
+  local columns, rundir, json = require 'datamux.columns', require 'datamux.rundir', require 'datamux.json'
+  local list, rows = json.list {}, { { 'name', 'id', 'state', 'step', 'accuracy', 'seconds' } }
+  for _, run in ipairs(rundir.all(o.out)) do
+    if not o.name or run.name == o.name then
+      local f = facts(run)
+      list[#list + 1] = f
+      rows[#rows + 1] = { f.name, f.id, f.state or '-', columns.number(f.step, '%d'), columns.number(f.accuracy),
+                          columns.number(f.seconds, '%.1f') }
+    end
+  end
+  return emit(o, list, columns.text(rows))
+end
+
+-- path -> { value, from } of a run.
+local function values(run) return decode(run.dir .. '/config.json') end
+
+function actions.show(o)
+  local columns, rundir, schema = require 'datamux.columns', require 'datamux.rundir', require 'datamux.schema'
+  local run = rundir.locate(o.out, o.run)
+  local f, saved, env = facts(run), values(run), decode(run.dir .. '/env.json')
+  local rows, changed = {}, {}
+  schema.each(function(path, e)
+    local v = saved[path]
+    if v and v.from ~= 'default' and v.value ~= e.default then
+      changed[path] = v.value
+      rows[#rows + 1] = { path, type(v.value) == 'table' and table.concat(v.value, ',') or tostring(v.value), v.from }
+    end
+  end)
+  local head = { { 'run', run.dir }, { 'state', f.state or '-' }, { 'step', columns.number(f.step, '%d') },
+                 { 'accuracy', columns.number(f.accuracy) }, { 'device', env.device or '-' } }
+  if f.state == 'stopped' or f.state == 'failed' then head[#head + 1] = { 'continue', f.resume or '-' } end
+  f.values, f.env = changed, env
+  return emit(o, f, columns.text(head) .. '\n\n' .. columns.text(rows))
+end
+
+local scores = { 'accuracy', 'std', 'min', 'max', 'retrieval', 'seconds', 'peak', 'best_step', 'parameters' }
+
+function actions.compare(o)
+  local columns, rundir, schema = require 'datamux.columns', require 'datamux.rundir', require 'datamux.schema'
+  local json = require 'datamux.json'
+  local runs, rows, out = {}, {}, { runs = json.list {}, values = {}, scores = {} }
+  local head = { 'key' }
+  for i, what in ipairs(o.runs) do
+    local run = rundir.locate(o.out, what)
+    runs[i] = { values = values(run), report = decode(run.dir .. '/report.json') }
+    head[#head + 1], out.runs[i] = run.name .. '/' .. run.id, run.dir
+  end
+  rows[1] = head
+  local function text(v) return v == nil and '-' or type(v) == 'table' and table.concat(v, ',') or tostring(v) end
+  schema.each(function(path)
+    local row, differ, cells = { path }, false, json.list {}
+    for i, run in ipairs(runs) do
+      local v = run.values[path] and run.values[path].value
+      row[i + 1], cells[i] = text(v), v == nil and 'none' or v
+      differ = differ or row[i + 1] ~= row[2]
+    end
+    if differ then rows[#rows + 1], out.values[path] = row, cells end
+  end)
+  for _, name in ipairs(scores) do
+    local row, differ, cells = { name }, false, json.list {}
+    for i, run in ipairs(runs) do
+      local v = run.report[name]
+      row[i + 1], cells[i] = columns.number(v, '%.6g'), v or 0 / 0
+      differ = differ or row[i + 1] ~= row[2]
+    end
+    if differ then rows[#rows + 1], out.scores[name] = row, cells end
+  end
+  local a, b = runs[1].report, runs[2].report
+  local verdict = ''
+  if #runs == 2 and a.accuracy and b.accuracy then
+    -- Standard error of the difference of two accuracies, each on `scored` examples.
+    local function variance(r) return r.accuracy * (1 - r.accuracy) / math.max(r.scored or 1, 1) end
+    local half = 1.96 * math.sqrt(variance(a) + variance(b))
+    local d = b.accuracy - a.accuracy
+    out.difference, out.interval, out.beyond_chance = d, half, math.abs(d) > half
+    verdict = ('\n\naccuracy differs by %+.4f; by chance alone up to ±%.4f (95 %%): %s'):format(d, half,
+      math.abs(d) > half and 'a difference' or 'no difference shown')
+  end
+  return emit(o, out, columns.text(rows) .. verdict)
+end
+
+function actions.export(o)
+  local errors, journal, json = require 'datamux.errors', require 'datamux.journal', require 'datamux.json'
+  local rundir, sys = require 'datamux.rundir', require 'datamux.sys'
+  local run = rundir.locate(o.out, o.run)
+  local list = journal.read(run.dir)
+  if o.to == 'tensorboard' then
+    if not o.output then
+      errors.raise('E200', { what = 'an event file needs a folder', fix = '-O FOLDER' })
+    end
+    sys.mkdir(o.output)
+    local w = require('datamux.tensorboard').open(('%s/events.out.tfevents.%d.datamux'):format(o.output, os.time()))
+    for _, r in ipairs(list) do w:add(r) end
+    w:close()
+    print(w.path)
+    return 0
+  end
+  local text
+  if o.to == 'csv' then
+    text = journal.csv(list)
+  else
+    local lines = {}
+    for i, r in ipairs(list) do lines[i] = json.encode(r) end
+    text = table.concat(lines, '\n') .. '\n'
+  end
+  if o.output then sys.write(o.output, text) else io.write(text) end
+  return 0
+end
+
+function actions.rm(o)
+  local rundir = require 'datamux.rundir'
+  local list = {}
+  for i, what in ipairs(o.runs) do list[i] = rundir.locate(o.out, what) end
+  for _, run in ipairs(list) do
+    rundir.remove(run)
+    io.stderr:write('removed ', run.dir, '\n')
+  end
+  return 0
+end
+
+function M.run(o) return actions[o.action](o) end
+
+return M
