@@ -50,7 +50,7 @@ function M.model(config, data)
   local m, x, d = config.model, config.mux, config.demux
   local output = data.output or 'classify'
   local why = fit.read(d.read, output)
-  if why then errors.raise(2, why) end
+  if why then errors.raise('E215', why) end
   local o = { vocab = { size = data.tok.vocab_size, pad = data.tok.pad }, layers = m.layers, width = m.width,
               heads = m.heads, inner = m.inner, dropout = m.dropout, positions = m.positions, eps = m.norm_eps,
               init = m.init, output = output, classes = output == 'regress' and 1 or #data.label_names,
@@ -80,7 +80,7 @@ function M.stages(config, data)
     local batches = stage_loader(config, data, set, o.rows, site)
     local per_epoch = math.floor(batches:steps_per_epoch() / (o.accumulate or 1))
     if per_epoch < 1 then
-      errors.raise(2, ('%s.rows is %d: one update takes %d texts, expected at most the %d there are'):format(
+      errors.raise('E216', ('%s.rows is %d: one update takes %d texts, expected at most the %d there are'):format(
         name, o.rows, o.rows * config.mux.n * (o.accumulate or 1), set.n))
     end
     local steps = o.steps or math.floor(o.epochs * per_epoch)

@@ -95,7 +95,7 @@ function M.load(run, note)
       if note then note(('checkpoint %s is broken (%s): using the one before'):format(names[i], why)) end
     end
   end
-  errors.raise(7, run .. ': no usable checkpoint in it')
+  errors.raise('E701', run .. ': no usable checkpoint in it')
 end
 
 --- The best checkpoint of a run, or nil.
@@ -114,12 +114,12 @@ function M.weights(run, which)
   local dir = name and folder(run) .. '/' .. name
   if not dir or sys.kind(dir) ~= 'directory' then
     local there = sys.list(folder(run))
-    errors.raise(7, ("%s: there is no checkpoint '%s', expected %s"):format(run, which,
+    errors.raise('E701', ("%s: there is no checkpoint '%s', expected %s"):format(run, which,
       #there > 0 and 'one of ' .. table.concat(there, ', ') or 'one that a run has saved: there is none yet'))
   end
   local want = (sys.read(dir .. '/SHA256SUMS') or ''):match '(%x+)  model%.safetensors'
   if sys.sha256_file(dir .. '/model.safetensors') ~= want then
-    errors.raise(7, dir .. '/model.safetensors: its checksum does not match SHA256SUMS beside it (damaged?)\n'
+    errors.raise('E702', dir .. '/model.safetensors: its checksum does not match SHA256SUMS beside it (damaged?)\n'
       .. '  fix: use another checkpoint: ' .. table.concat(sys.list(folder(run)), ', '))
   end
   return { dir = dir, step = tonumber(name:match '%d+'), file = safetensors.open(dir .. '/model.safetensors') }
@@ -129,12 +129,12 @@ end
 --- (code 7) naming the first that is not.
 function M.copy(file, tensors, what)
   for name in pairs(tensors) do
-    if not file.tensors[name] then errors.raise(7, ("%s: tensor '%s' is missing"):format(what, name)) end
+    if not file.tensors[name] then errors.raise('E704', ("%s: tensor '%s' is missing"):format(what, name)) end
   end
   for name, entry in pairs(file.tensors) do
-    if not tensors[name] then errors.raise(7, ("%s: unexpected tensor '%s'"):format(what, name)) end
+    if not tensors[name] then errors.raise('E704', ("%s: unexpected tensor '%s'"):format(what, name)) end
     local ok, why = safetensors.copy(entry, tensors[name])
-    if not ok then errors.raise(7, ("%s: tensor '%s' is %s"):format(what, name, why)) end
+    if not ok then errors.raise('E704', ("%s: tensor '%s' is %s"):format(what, name, why)) end
   end
 end
 

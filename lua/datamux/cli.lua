@@ -174,8 +174,7 @@ local function caught(e)
   local text = tostring(e)
   local id, code = engine_error(text)
   local debugging = os.getenv 'DATAMUX_DEBUG' or errors.tracing
-  return { id = id, code = code, message = text .. (id == 'E101' and not debugging
-    and '\n  fix: --debug shows where; a fault of datamux is worth reporting' or ''),
+  return { id = id, code = code, message = text,
     trace = debugging and debug.traceback('', 2) or nil }
 end
 
@@ -190,6 +189,10 @@ function M.complain(e)
   local head = 'error' .. (e.id and ('[%s]'):format(e.id) or '')
   if colored() then head = '\27[1;31m' .. head .. '\27[0m' end
   io.stderr:write(head, ': ', e.message, '\n')
+  if e.id and not e.message:find '\n%s*fix:' then
+    local page = require('datamux.explain').pages[e.id]
+    io.stderr:write('  fix: ', page and page.fix or 'datamux explain ' .. e.id, '\n')
+  end
   if e.trace then io.stderr:write((e.trace:gsub('^\n', '')), '\n') end
 end
 

@@ -24,13 +24,15 @@ local function compose(f)
 end
 
 --- Raises a user error, shown without a stack trace. id: its number, 'E201' (see datamux.explain, which has a page for
---- each); f: { what, where, why, lines (a list), near (the name that was meant), fix }, all but `what` optional.
+--- each); f: { what, where, why, lines (a list), near (the name that was meant), fix }, all but `what` optional, or
+--- `what` alone. Where no fix is given, the command adds the usual one of the number's page.
 --- An exit code of M.codes and a message make an error without a number.
 function M.raise(id, f)
   local e = { trace = M.tracing and debug.traceback('', 2) or nil }
   if type(id) == 'number' then
     e.code, e.message = id, f
   else
+    f = type(f) == 'table' and f or { what = f }
     e.id, e.code, e.message = id, tonumber(id:sub(2, 2)), compose(f)
     for k, v in pairs(f) do e[k] = v end
   end

@@ -3,7 +3,7 @@
 -- 5 memory, 6 numbers, 7 models and checkpoints, 8 network.
 local M = {}
 
---- number -> { title, text }.
+--- number -> { title, text, fix = what is said where an error brings no fix of its own }.
 M.pages = {
   E101 = { 'an error inside datamux, or in the recipe\'s own code', [[
 Something raised an error that is no message to users: a fault of datamux, or of functions that a
@@ -11,14 +11,16 @@ recipe or script defines itself. Run the same command with --debug: the stack tr
 and line. If that line is under datamux/, please report it together with the output of `datamux
 doctor`.
 
-  datamux recipes/mine.lua --debug]] },
+  datamux recipes/mine.lua --debug]],
+           fix = '--debug shows where; a fault of datamux is worth reporting' },
 
   E200 = { 'the command line cannot be understood', [[
 An option that does not exist, a missing value, or a word that is neither a recipe nor key=value.
 Options start with - or --, values of the recipe are key=value without dashes.
 
   datamux recipes/sst2_n20.lua train.lr=1e-4 --seed 7
-  datamux help run]] },
+  datamux help run]],
+           fix = 'datamux --help' },
 
   E201 = { 'unknown key', [[
 The recipe, a --config file, DATAMUX_SET or the command line sets a key that no recipe has. Keys are
@@ -34,7 +36,8 @@ The schema gives each key a type and limits. Numbers may be written 5e-5, 64k or
 unset; @FILE reads the value from a file.
 
   datamux recipes/quickstart.lua train.epochs=ten      refused
-  datamux recipes/quickstart.lua train.epochs=10]] },
+  datamux recipes/quickstart.lua train.epochs=10]],
+           fix = 'datamux help keys' },
 
   E203 = { 'sizes that do not fit together', [[
 Two values are right on their own but not together: model.heads must divide model.width; demux.rank
@@ -48,6 +51,13 @@ is at most model.width; the longest text with its prefix needs a row of the posi
 Another process holds the lock of this run directory: it is training there now. Stop that process,
 or start a new run by leaving out --resume. The lock belongs to the process, so after a crash it is
 free by itself.]] },
+
+  E205 = { 'a metric that the task does not have', [[
+eval.metric names what `best` means. Each kind of task has its own scores, and a name that will
+never exist is refused before training starts.
+
+  datamux recipes/sst2_n20.lua eval.metric=accuracy]],
+           fix = 'leave out eval.metric: the usual one of the task is taken' },
 
   E206 = { 'a short key that could be several', [[
 The last part of a key is enough where only one key ends in it. lr could be warmup.lr or train.lr:
@@ -80,7 +90,8 @@ own: it is what a recipe does.
 A recipe must say what is learned.
 
   return dm.recipe { task = 'sst2' }
-  datamux mine.lua task=synthetic]] },
+  datamux mine.lua task=synthetic]],
+           fix = 'datamux help keys task' },
 
   E211 = { 'no run to continue', [[
 --resume continues the newest unfinished run of the recipe, --resume=RUN the one named. There is
@@ -113,7 +124,15 @@ which is taken; auto is small on a CPU and paper on a GPU.
 Two choices exclude each other: the plain Transformer reads one text at a time (mux.n = 1); keys of
 the demultiplexer's own (demux.key = own) belong to unbinding.
 
-  datamux recipes/sst2_n1.lua model.kind=plain mux.n=1]] },
+  datamux recipes/sst2_n1.lua model.kind=plain mux.n=1]],
+           fix = 'datamux help keys lists what each key takes' },
+
+  E216 = { 'a step that takes more texts than there are', [[
+One update reads rows x N (x train.accumulate) texts, and an epoch must hold at least one.
+
+  datamux recipes/quickstart.lua train.rows=5000       refused: 25,000 texts of 12,000
+  datamux recipes/quickstart.lua train.rows=16]],
+           fix = 'fewer rows: train.rows=8 warmup.rows=8' },
 
   E217 = { 'no such run', [[
 A run is named by its folder, by NAME/latest, or by its id where that is unique.
@@ -124,19 +143,61 @@ A run is named by its folder, by NAME/latest, or by its id where that is unique.
   E218 = { 'something is there already', [[
 datamux overwrites nothing of yours. Choose another name, or remove what is there yourself.
 
-  datamux new other_name]] },
+  datamux new other_name]],
+           fix = 'choose another name' },
 
   E219 = { 'unknown data set', [[
 The name is none of the data sets that datamux knows.
 
-  datamux data ls]] },
+  datamux data ls]],
+           fix = 'datamux data ls' },
+
+  E301 = { 'a label that is not expected', [[
+A line has a label outside the set, or all lines have the same one. The message gives the file and
+line. Labels are names or numbers as the task defines them; for files of your own, task.labels lists
+them in order.
+
+  task = { type = 'classify', train = 'a.tsv', dev = 'b.tsv', labels = { 'neg', 'pos' } }]],
+           fix = 'correct that line, or name the labels in task.labels' },
+
+  E302 = { 'no such column', [[
+A column is named that the file does not have, or the same name stands there twice. Columns are
+named by the first line of the file, or by number from 1 where it has no names.
+
+  task = { type = 'classify', train = 'a.csv', dev = 'b.csv', text = 'review', label = 'stars' }]],
+           fix = 'name one of the columns listed' },
 
   E303 = { 'a file that is not there or cannot be read', [[
 The message gives the path and the system's reason. Data sets are looked for in $DATAMUX_DATA, then
 in the cache.
 
   datamux data ls
-  datamux doctor]] },
+  datamux doctor]],
+           fix = 'check the path; data sets: datamux data ls' },
+
+  E304 = { 'a record of the wrong form', [[
+A line has more or fewer columns than the first, is no JSON object, or has another number of tags
+than words. The message gives file and line. In TSV files quotes are ordinary characters; in CSV
+files they enclose cells.]],
+           fix = 'correct that line' },
+
+  E305 = { 'a record that cannot be used', [[
+A text that is not valid UTF-8, is empty where a text is needed, or a label that is no number where
+one is expected. The message gives file and line. `iconv -f latin1 -t utf8` converts the most common
+case.]],
+           fix = 'correct that line; iconv -f latin1 -t utf8 converts old text' },
+
+  E306 = { 'no examples, or too few', [[
+The file was read, and holds no example (an empty file, or only a header), or a corpus has fewer
+chunks than are needed.]],
+           fix = 'check that this is the right file: datamux data head shows its examples' },
+
+  E307 = { 'a compressed file that is damaged', [[
+A .gz or .zst file is cut off or holds wrong bytes; most often a download or copy was interrupted.
+
+  gzip -t FILE.gz
+  zstd -t FILE.zst]],
+           fix = 'get the file again' },
 
   E308 = { 'a file differs from the published one', [[
 The SHA-256 of the file is not the one that datamux knows for it: it was cut off, converted, or is
@@ -145,12 +206,19 @@ another version.
   datamux data verify
   datamux data get sst2       fetches it anew; remove the wrong file first]] },
 
+  E309 = { 'a vocabulary file that cannot be used', [[
+The tokenizer's files contradict themselves: an entry twice, a merge of pieces that are not in the
+vocabulary, a file of another kind. BPE needs vocab.json and merges.txt, WordPiece vocab.txt with
+[PAD] [UNK] [CLS] [SEP], SentencePiece a model.]],
+           fix = 'use the files of one and the same vocabulary, unchanged' },
+
   E310 = { 'a data set that cannot be downloaded', [[
 No address is known for it, or its licence forbids passing it on. Get the files from their owner and
 add them.
 
   datamux data ls             the names of the files
-  datamux data add NAME FILE ...]] },
+  datamux data add NAME FILE ...]],
+           fix = 'datamux data add NAME FILE ...' },
 
   E311 = { 'token ids differ', [[
 `tokenize --against` found lines whose ids are not those of the file. Most often the vocabularies
@@ -163,21 +231,62 @@ A folder or file cannot be made or written: no space, no permission, or a limit 
 was there before is unchanged; nothing is left half-written.
 
   datamux doctor              free space of the places that are written
-  datamux recipes/sst2_n20.lua --out /other/disk]] },
+  datamux recipes/sst2_n20.lua --out /other/disk]],
+           fix = 'free space there, or --out another folder' },
 
   E402 = { 'the device cannot be used', [[
 The device that was asked for is not there, or its driver refuses. device=cuda never falls back to
 the CPU; device=auto takes the GPU where it can be used, else the CPU.
 
   datamux --devices           what can compute here, and why the rest cannot
-  datamux doctor]] },
+  datamux doctor]],
+           fix = 'device=cpu; what can compute here: datamux --devices' },
+
+  E404 = { 'a library that is not installed', [[
+Some libraries are opened only when they are needed; the message names the Debian package.
+
+  datamux doctor              lists those that are absent]],
+           fix = 'apt install the package named' },
 
   E501 = { 'out of memory', [[
 The step needs more memory than the device has. What counts most: rows x N x length tokens per step,
 then width and layers.
 
   datamux recipes/sst2_n20.lua train.rows=4 warmup.rows=4      half the texts per step
-  datamux check recipes/sst2_n20.lua                           measures one step]] },
+  datamux check recipes/sst2_n20.lua                           measures one step]],
+           fix = 'fewer texts per step: train.rows=4 warmup.rows=4' },
+
+  E601 = { 'the loss became no number', [[
+A value overflowed: the learning rate is too high for this model, or gradients are not clipped. The
+last checkpoint is from before that.
+
+  datamux recipes/mine.lua train.lr=1e-4 train.clip=1]],
+           fix = 'a lower lr, or clip=1' },
+
+  E701 = { 'no checkpoint that can be used', [[
+The run has no checkpoint yet, or none whose SHA256SUMS match. A run saves at least every save.every
+seconds.
+
+  datamux runs show RUN]],
+           fix = 'start a new run: leave out --resume' },
+
+  E702 = { 'a damaged file of a model', [[
+A safetensors or config.json file is cut off, has another checksum than SHA256SUMS beside it, or was
+made by something else.]],
+           fix = 'copy or export the model again' },
+
+  E704 = { 'tensors that do not belong to the model', [[
+The weights lack tensors that the configuration needs, have others, or other shapes: they were made
+for another model or N.]],
+           fix = 'use the weights and config.json of the same run' },
+
+  E706 = { 'no such model', [[
+A model is a run directory (its best weights), RUN:best, RUN:last, RUN:step-N, or a model folder
+with config.json.
+
+  datamux runs ls
+  datamux predict runs/sst2_n20/latest texts.txt]],
+           fix = 'datamux runs ls' },
 
   E801 = { 'not here, and not to be downloaded now', [[
 The file is neither in $DATAMUX_DATA nor in the cache, and downloading failed or is switched off

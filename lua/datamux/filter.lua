@@ -56,8 +56,8 @@ local function names_of(source, record)
 end
 
 local function no_column(source, what, names)
-  errors.raise(3, ('%s: no --%s is given and no column has a usual name; columns are: %s\n  fix: --%s NAME'):format(
-    source.path, what, table.concat(names, ', '), what))
+  errors.raise('E302', ('%s: no --%s is given and no column has a usual name; columns are: %s\n  fix: --%s NAME')
+    :format(source.path, what, table.concat(names, ', '), what))
 end
 
 -- The columns of text and pair: as given, the usual names, or the only column of text.
@@ -96,7 +96,7 @@ local function write_all(fd, text, name)
       local why = ffi.errno()
       if why == BROKEN_PIPE then os.exit(141) end
       if why ~= AGAIN and why ~= INTERRUPTED then
-        errors.raise(4, ('%s: %s'):format(name, ffi.string(C.strerror(why))))
+        errors.raise('E401', ('%s: %s'):format(name, ffi.string(C.strerror(why))))
       end
     end
   end
@@ -129,11 +129,11 @@ local function open_output(self)
   local o, path = self.o, self.o.path
   local size = require('lfs').attributes(path, 'size') or 0
   if not o.resume and size > 0 then
-    errors.raise(2, ("-O is '%s', which is there already\n  fix: --resume to continue it, or another name"):format(
+    errors.raise('E218', ("-O is '%s', which is there already\n  fix: --resume to continue it, or another name"):format(
       path))
   end
   local fd = C.open(path, 65, ffi.cast('int', 420))                       -- O_WRONLY | O_CREAT, 0644
-  if fd < 0 then errors.raise(4, ('%s: %s'):format(path, ffi.string(C.strerror(ffi.errno())))) end
+  if fd < 0 then errors.raise('E401', ('%s: %s'):format(path, ffi.string(C.strerror(ffi.errno())))) end
   self.fd, self.sink = fd, function(text) write_all(fd, text, path) end
 end
 
@@ -144,7 +144,7 @@ local function continue(self)
   local count, mark = whole_windows(self.o.path, { window = self.predictor.capacity, csv = r.format == 'csv',
     header = delimited and self.header ~= '', conll = r.format == 'conll' })
   if C.ftruncate(self.fd, mark) ~= 0 then
-    errors.raise(4, ('%s: %s'):format(self.o.path, ffi.string(C.strerror(ffi.errno()))))
+    errors.raise('E401', ('%s: %s'):format(self.o.path, ffi.string(C.strerror(ffi.errno()))))
   end
   C.lseek(self.fd, mark, 0)
   self.skip, self.figures.skipped = count, count
@@ -152,16 +152,16 @@ local function continue(self)
 end
 
 local function check_resume(o)
-  if not o.path then errors.raise(2, '--resume is given without -O FILE, expected both') end
-  if o.on_error == 'skip' then errors.raise(2, '--resume is given with --on-error skip, expected null or fail') end
-  if contains(o.files, '-') then errors.raise(2, '--resume: the input is standard input, expected files') end
+  if not o.path then errors.raise('E200', '--resume is given without -O FILE, expected both') end
+  if o.on_error == 'skip' then errors.raise('E200', '--resume is given with --on-error skip, expected null or fail') end
+  if contains(o.files, '-') then errors.raise('E200', '--resume: the input is standard input, expected files') end
 end
 
 -- -- windows ---------------------------------------------------------------------------------------------------------
 
 local function complain(self, record, why)
   local text = ('E305: %s:%d: %s'):format(record.source.path, record.line, why)
-  if self.o.on_error == 'fail' then errors.raise(3, text) end
+  if self.o.on_error == 'fail' then errors.raise('E305', (text:gsub('^E305: ', ''))) end
   self.figures.errors = self.figures.errors + 1
   if self.figures.errors <= SHOWN and self.o.note then self.o.note(text) end
 end
@@ -264,7 +264,7 @@ local function open(self, path)
   local o = self.o
   local format = format_of(o, path)
   if self.format and format ~= self.format then
-    errors.raise(2, ('%s: its format is %s, expected %s as in %s\n  fix: give --in, or one command for each format')
+    errors.raise('E215', ('%s: its format is %s, expected %s as in %s\n  fix: give --in, or a command for each format')
       :format(path, format, self.format, o.files[1]))
   end
   self.format = format

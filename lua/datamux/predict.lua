@@ -24,12 +24,12 @@ local function choice(name, value, list)
   for _, v in ipairs(list) do
     if v == value then return value end
   end
-  errors.raise(2, ("%s is '%s', expected one of %s"):format(name, tostring(value), table.concat(list, ', ')))
+  errors.raise('E200', ("%s is '%s', expected one of %s"):format(name, tostring(value), table.concat(list, ', ')))
 end
 
 local function whole(name, value, low, high)
   if type(value) == 'number' and value == math.floor(value) and value >= low and value <= high then return value end
-  errors.raise(2, ('%s is %s, expected a whole number from %d to %d'):format(name, tostring(value), low, high))
+  errors.raise('E200', ('%s is %s, expected a whole number from %d to %d'):format(name, tostring(value), low, high))
 end
 
 --- A predictor for a loaded model. o: { group = 'length' | 'file' (strictly by position), ensemble = 1 (each text read
@@ -294,7 +294,7 @@ function M.answers(model, texts, o)
   for i, t in ipairs(texts) do
     local ok, why
     if type(t) == 'table' then ok, why = p:add(t[1], t[2]) else ok, why = p:add(t) end
-    if not ok then errors.raise(3, ('text %d: %s'):format(i, why)) end
+    if not ok then errors.raise('E305', ('text %d: %s'):format(i, why)) end
     if p:full() or i == #texts then
       p:score()
       for k = 0, p.n - 1 do out[#out + 1] = answer(p, k) end

@@ -225,11 +225,11 @@ end
 --- submitted (labels as a GLUE submission spells them) }. Raises (code 2) where the model's answers have no such form.
 function M.new(predictor, model, o)
   if (o.format == 'conll') and model.output ~= 'tag' then
-    errors.raise(2, ("--out is 'conll', which holds tags: the model's answers are of kind '%s'\n  fix: --out tsv")
+    errors.raise('E215', ("--out is 'conll', which holds tags: the model's answers are of kind '%s'\n  fix: --out tsv")
       :format(model.output))
   end
   if (o.format == 'fasttext' and model.output ~= 'classify') or (o.format == 'glue' and model.output == 'tag') then
-    errors.raise(2, ("--out is '%s': the model's answers are of kind '%s'\n  fix: --out jsonl"):format(o.format,
+    errors.raise('E215', ("--out is '%s': the model's answers are of kind '%s'\n  fix: --out jsonl"):format(o.format,
       model.output))
   end
   local self = setmetatable({ predictor = predictor, format = o.format, kind = model.output, labels = model.labels,
@@ -250,8 +250,8 @@ function Render:begin(source, names)
   local list = self.keep == 'all' and names or type(self.keep) == 'table' and self.keep or { self.id }
   for i, name in ipairs(list) do
     if source.format ~= 'jsonl' and not self.place[name] then
-      errors.raise(3, ("%s: no column '%s', columns are: %s.%s"):format(source.path, name, table.concat(names, ', '),
-        errors.suggest(name, names)))
+      errors.raise('E302', ("%s: no column '%s', columns are: %s.%s"):format(source.path, name,
+        table.concat(names, ', '), errors.suggest(name, names)))
     end
     self.kept[i] = name
   end

@@ -14,7 +14,7 @@ local names = { f32 = 'F32', bf16 = 'BF16', i32 = 'I32' }
 local widths = { F64 = 8, F32 = 4, BF16 = 2, F16 = 2, I64 = 8, I32 = 4, I16 = 2, I8 = 1, U8 = 1, BOOL = 1 }
 
 local function check(status, path)
-  if status ~= 0 then errors.raise(4, ('%s: %s'):format(path, ffi.string(C.dm_last_error()))) end
+  if status ~= 0 then errors.raise('E401', ('%s: %s'):format(path, ffi.string(C.dm_last_error()))) end
 end
 
 local function length_bytes(n)
@@ -64,7 +64,7 @@ function M.write(path, tensors, metadata)
   C.dm_writer_free(ffi.gc(w, nil))
 end
 
-local function bad(path, why) errors.raise(7, ('%s: not a usable safetensors file: %s'):format(path, why)) end
+local function bad(path, why) errors.raise('E702', ('%s: not a usable safetensors file: %s'):format(path, why)) end
 
 local function header_length(d)
   local n = 0
@@ -93,7 +93,7 @@ end
 --- returned table. Raises (code 7) with the path and what is wrong.
 function M.open(path)
   local file = ffi.new 'dm_file'
-  if C.dm_file_map(file, path) ~= 0 then errors.raise(7, ffi.string(C.dm_last_error())) end
+  if C.dm_file_map(file, path) ~= 0 then errors.raise('E702', ffi.string(C.dm_last_error())) end
   ffi.gc(file, C.dm_file_unmap)
   if file.size < 8 then bad(path, ('%d bytes, expected at least 8'):format(file.size)) end
   local n = header_length(file.data)

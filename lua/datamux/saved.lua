@@ -64,15 +64,15 @@ local function configuration(t, path)
     if t[e.name] ~= nil then own[e.name] = t[e.name] end
   end
   local ok, config = pcall(recipe.resolve, own, { file = path })
-  if not ok then errors.raise(7, ('%s: %s'):format(path, tostring(config))) end
+  if not ok then errors.raise('E702', ('%s: %s'):format(path, tostring(config))) end
   return config
 end
 
 local function decode(path)
   local bytes, why = sys.read(path)
-  if not bytes then errors.raise(7, why) end
+  if not bytes then errors.raise('E702', why) end
   local ok, t = pcall(cjson.decode, bytes)
-  if not ok or type(t) ~= 'table' then errors.raise(7, path .. ': not a JSON object') end
+  if not ok or type(t) ~= 'table' then errors.raise('E702', path .. ': not a JSON object') end
   return t
 end
 
@@ -150,10 +150,10 @@ end
 -- Copies the bytes of an open safetensors file to `path`.
 local function copy_file(file, path)
   local out = ffi.new 'dm_writer *[1]'
-  if C.dm_writer_open(out, path) ~= 0 then errors.raise(4, ffi.string(C.dm_last_error())) end
+  if C.dm_writer_open(out, path) ~= 0 then errors.raise('E401', ffi.string(C.dm_last_error())) end
   local w = ffi.gc(out[0], C.dm_writer_free)
   if C.dm_writer_write(w, file.data, file.size) ~= 0 or C.dm_writer_commit(w) ~= 0 then
-    errors.raise(4, ffi.string(C.dm_last_error()))
+    errors.raise('E401', ffi.string(C.dm_last_error()))
   end
   C.dm_writer_free(ffi.gc(w, nil))
 end
@@ -202,7 +202,7 @@ local function locate(path)
   local bare, which = path:match '^(.*):([%w-]+)$'
   if bare and (which == 'best' or which == 'last' or which:find '^step%-%d+$') then
     local run = run_of(bare)
-    if not run then errors.raise(7, ("%s: '%s' is no run directory"):format(path, bare)) end
+    if not run then errors.raise('E706', ("%s: '%s' is no run directory"):format(path, bare)) end
     return { run = run, which = which }
   end
   if path:find '%.safetensors$' then path = path:match '^(.*)/[^/]+$' or '.' end
@@ -210,11 +210,11 @@ local function locate(path)
   if run then return { run = run } end
   if sys.kind(path) ~= 'directory' then
     local folder, name = path:match '^(.*)/([^/]+)/?$'
-    errors.raise(7, ("no model '%s': expected a run directory, RUN:best, RUN:last, RUN:step-N or a model folder.%s")
+    errors.raise('E706', ("no model '%s': expected a run directory, RUN:best, RUN:last, RUN:step-N, a model folder.%s")
       :format(path, errors.suggest(name or path, sys.list(folder or '.'))))
   end
   if sys.kind(path .. '/config.json') ~= 'file' then
-    errors.raise(7, path .. ': no config.json in it, expected a run directory or a model folder')
+    errors.raise('E706', path .. ': no config.json in it, expected a run directory or a model folder')
   end
   return { folder = path }
 end
@@ -225,7 +225,7 @@ local function verify(dir)
   for want, name in list:gmatch '(%x+)  (%S+)' do
     local got, why = sys.sha256_file(dir .. '/' .. name)
     if got ~= want then
-      errors.raise(7, ('%s/%s: %s\n  fix: export or copy the model again'):format(dir, name,
+      errors.raise('E702', ('%s/%s: %s\n  fix: export or copy the model again'):format(dir, name,
         why or 'its checksum does not match SHA256SUMS'))
     end
   end
@@ -238,8 +238,8 @@ local function tokenizer_of(dir, t)
                bpe = { vocab = file 'vocab.json', merges = file 'merges.txt' },
                sentencepiece = { model = file 'spm.model' } })[kind]
   if not o then
-    errors.raise(7, ("%s/config.json: tokenizer.kind is '%s', expected words, wordpiece, bpe or sentencepiece"):format(
-      dir, tostring(kind)))
+    errors.raise('E702', ("%s/config.json: tokenizer.kind is '%s', expected words, wordpiece, bpe or sentencepiece")
+      :format(dir, tostring(kind)))
   end
   o.kind, o.lower = kind, t.lower
   return text.load(o)
@@ -250,10 +250,11 @@ local function read_description(dir)
   local path = dir .. '/config.json'
   local t = decode(path)
   if type(t.datamux) ~= 'table' then
-    errors.raise(7, path .. ': not a configuration of this program (model_type is ' .. tostring(t.model_type) .. ')')
+    errors.raise('E702', ('%s: not a configuration of this program (model_type is %s)'):format(path,
+      tostring(t.model_type)))
   end
   if t.datamux.schema ~= 1 then
-    errors.raise(7, ('%s: schema is %s, expected 1 (made by a newer version?)'):format(path,
+    errors.raise('E702', ('%s: schema is %s, expected 1 (made by a newer version?)'):format(path,
       tostring(t.datamux.schema)))
   end
   local labels = {}
@@ -305,7 +306,7 @@ end
 
 local function accept(r, what, allow)
   if #r.misfits == 0 and (#r.missing == 0 or allow.missing) and (#r.unexpected == 0 or allow.unexpected) then return end
-  errors.raise(7, ('%s: the weights do not belong to its configuration: %s'):format(what, M.report(r)))
+  errors.raise('E704', ('%s: the weights do not belong to its configuration: %s'):format(what, M.report(r)))
 end
 
 --- Loads a finished model. path: a run directory (its best weights), RUN:best, RUN:last, RUN:step-N, a folder with a
@@ -325,8 +326,8 @@ function M.load(path, o)
     verify(at.folder)
     d = read_description(at.folder)
     if sys.kind(at.folder .. '/' .. WEIGHTS) ~= 'file' then
-      errors.raise(7, at.folder .. ': there is no model.safetensors in it yet\n  fix: give the run directory instead, '
-        .. 'or finish the run')
+      errors.raise('E706', at.folder .. ': there is no model.safetensors in it yet\n  fix: give the run directory '
+        .. 'instead, or finish the run')
     end
     file = safetensors.open(at.folder .. '/' .. WEIGHTS)
   end
@@ -345,9 +346,11 @@ end
 function M.export(path, o)
   local at = locate(path)
   local dir = o.to or at.run and at.run .. '/model'
-  if not dir then errors.raise(2, ("export: to is nothing, expected a new folder for a copy of '%s'"):format(path)) end
+  if not dir then
+    errors.raise('E200', ("export: to is nothing, expected a new folder for a copy of '%s'"):format(path))
+  end
   if o.to and #sys.list(o.to) > 0 then
-    errors.raise(2, ("export: to is '%s', which is not empty, expected a new folder"):format(o.to))
+    errors.raise('E218', ("export: to is '%s', which is not empty, expected a new folder"):format(o.to))
   end
   local m = M.load(path)
   local results = at.run and sys.read(at.run .. '/report.json')

@@ -33,7 +33,7 @@ function M.mkdir(path)
     if lfs.attributes(at, 'mode') ~= 'directory' then
       local ok, why = lfs.mkdir(at)
       if not ok and lfs.attributes(at, 'mode') ~= 'directory' then
-        errors.raise(4, ('%s: cannot make this folder: %s'):format(at, why))
+        errors.raise('E401', ('%s: cannot make this folder: %s'):format(at, why))
       end
     end
     at = at .. '/'
@@ -66,14 +66,14 @@ end
 
 --- Renames over what is there. Raises (code 4).
 function M.rename(from, to)
-  if C.rename(from, to) ~= 0 then errors.raise(4, ('%s: cannot become %s: %s'):format(from, to, reason())) end
+  if C.rename(from, to) ~= 0 then errors.raise('E401', ('%s: cannot become %s: %s'):format(from, to, reason())) end
 end
 
 --- Points the symbolic link `path` at `target`, replacing it at once.
 function M.link(target, path)
   local temporary = path .. '.tmp-' .. C.getpid()
   os.remove(temporary)
-  if C.symlink(target, temporary) ~= 0 then errors.raise(4, ('%s: cannot link: %s'):format(path, reason())) end
+  if C.symlink(target, temporary) ~= 0 then errors.raise('E401', ('%s: cannot link: %s'):format(path, reason())) end
   M.rename(temporary, path)
 end
 
@@ -90,7 +90,7 @@ end
 --- The lock goes with the process.
 function M.lock(path)
   local fd = C.open(path, 66, ffi.cast('int', 420))         -- O_RDWR | O_CREAT, 0644
-  if fd < 0 then errors.raise(4, ('%s: %s'):format(path, reason())) end
+  if fd < 0 then errors.raise('E401', ('%s: %s'):format(path, reason())) end
   if C.flock(fd, 6) == 0 then return fd end                 -- LOCK_EX | LOCK_NB
   C.close(fd)
   return nil
@@ -114,9 +114,9 @@ function M.write(path, text)
     local message = status ~= 0 and ffi.string(C.dm_last_error())
     C.dm_writer_free(out[0])
     if status == 0 then return end
-    errors.raise(4, message)
+    errors.raise('E401', message)
   end
-  errors.raise(4, ffi.string(C.dm_last_error()))
+  errors.raise('E401', ffi.string(C.dm_last_error()))
 end
 
 --- The text of a file, or nil and the reason.

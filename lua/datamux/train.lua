@@ -91,7 +91,7 @@ function Session:step(stage, step)
     end
   end
   if not (total.loss == total.loss and math.abs(total.loss) < math.huge) then
-    errors.raise(6, ('loss became %s at step %d of %s\n  try: a lower lr (now %g), or a smaller clip (now %g)')
+    errors.raise('E601', ('loss became %s at step %d of %s\n  try: a lower lr (now %g), or a smaller clip (now %g)')
       :format(tostring(total.loss), step, stage.name, stage.lr, stage.clip))
   end
   self.optimiser:step()

@@ -39,7 +39,7 @@ function M.find(folder, file)
   local ok, why = download.fetch(folder, M.root() .. '/datasets')
   path = M.look(folder, file)
   if ok and path then return path end
-  errors.raise(download.known(folder) and 8 or 3, ('%s/%s is not here\n  looked in: %s\n  download:  %s\n'
+  errors.raise(download.known(folder) and 'E801' or 'E310', ('%s/%s is not here\n  looked in: %s\n  download:  %s\n'
     .. '  fix: put it under a folder and set DATAMUX_DATA to that folder (%s/%s)'):format(
     folder, file, table.concat(looked, '\n             '), why, '$DATAMUX_DATA/' .. folder, file))
 end

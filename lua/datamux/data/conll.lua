@@ -55,13 +55,13 @@ local function cells(r, record, words, tags)
   local function list(get, what)
     local v, why = get(record)
     if type(v) ~= 'table' then
-      errors.raise(3, ('%s: %s'):format(r:where(record), why or what .. ' is no list'))
+      errors.raise('E304', ('%s: %s'):format(r:where(record), why or what .. ' is no list'))
     end
     return v
   end
   local w, t = list(words, 'text'), tags and list(tags, 'label')
   if t and #t ~= #w then
-    errors.raise(3, ('%s: %d tags, expected %d as there are words'):format(r:where(record), #t, #w))
+    errors.raise('E304', ('%s: %d tags, expected %d as there are words'):format(r:where(record), #t, #w))
   end
   return w, t
 end
@@ -69,7 +69,7 @@ end
 local function columns_of(r, spec)
   if r.format == 'jsonl' then return r:column(spec.text), spec.label and r:column(spec.label) end
   if r.format ~= 'conll' then
-    errors.raise(2, ("%s: format '%s' holds no tagged words, expected conll or jsonl"):format(r.path, r.format))
+    errors.raise('E215', ("%s: format '%s' holds no tagged words, expected conll or jsonl"):format(r.path, r.format))
   end
   return r:column(spec.text), spec.label and (spec.label == 'last' and function(record)
     if #record < 2 then return nil, '1 column, expected words and tags' end
@@ -116,18 +116,18 @@ function M.read(path, spec)
       local n = set.n + 1
       for _, word in ipairs(w) do
         if type(word) ~= 'string' or reader.invalid_utf8(word) then
-          errors.raise(3, ('%s: a word is not valid UTF-8 text'):format(r:where(record)))
+          errors.raise('E305', ('%s: a word is not valid UTF-8 text'):format(r:where(record)))
         end
       end
       for _, tag in ipairs(t or {}) do
         if type(tag) ~= 'string' then
-          errors.raise(3, ('%s: a tag is %s, expected text'):format(r:where(record), tostring(tag)))
+          errors.raise('E301', ('%s: a tag is %s, expected text'):format(r:where(record), tostring(tag)))
         end
       end
       if #w > 0 then set.n, set.words[n], set.lines[n], given[n] = n, w, record.line, t end
     end
   end
-  if set.n == 0 then errors.raise(3, path .. ': no sentences in it') end
+  if set.n == 0 then errors.raise('E306', path .. ': no sentences in it') end
   if not tags then return set end
   set.scheme = M.scheme(given)
   if set.scheme ~= 'plain' then
@@ -141,7 +141,7 @@ function M.read(path, spec)
     local gold = {}
     for k, tag in ipairs(t) do
       if not number[tag] then
-        errors.raise(3, ("%s:%d: tag '%s' of '%s', expected one of %s"):format(path,
+        errors.raise('E301', ("%s:%d: tag '%s' of '%s', expected one of %s"):format(path,
           set.lines[i] + (r.format == 'conll' and k - 1 or 0), tag, set.words[i][k],
           table.concat(set.label_names, ', ')))
       end
@@ -161,8 +161,9 @@ function M.conll2003(split)
     if path then return M.read(path, { text = 1, label = 'last', labels = M.labels, format = 'conll' }) end
     for _, place in ipairs(places) do looked[#looked + 1] = place end
   end
-  errors.raise(3, ('CoNLL-2003/%s is not here, and cannot be downloaded: its text belongs to Reuters and may not be '
-    .. 'passed on\n  looked in: %s\n  get it:    the annotation from https://www.clips.uantwerpen.be/conll2003/ner/\n'
+  errors.raise('E310', ('CoNLL-2003/%s is not here, and cannot be downloaded: its text belongs to Reuters and may '
+    .. 'not be passed on\n  looked in: %s\n'
+    .. '  get it:    the annotation from https://www.clips.uantwerpen.be/conll2003/ner/\n'
     .. '             and the Reuters corpus from NIST (https://trec.nist.gov/data/reuters/reuters.html), under their '
     .. 'agreement\n  fix: put %s under $DATAMUX_DATA/CoNLL-2003'):format(files[split][1],
     table.concat(looked, '\n             '), table.concat(files[split], ' or ')))

@@ -76,14 +76,14 @@ function M.encode(tok, source, o)
   local bytes = 0
   for _, name in ipairs(names) do
     local key, why = sys.sha256_file(name)
-    if not key then errors.raise(3, why) end
+    if not key then errors.raise('E303', why) end
     parts[#parts + 1] = key
     bytes = bytes + lfs.attributes(name, 'size')
   end
   local set = tokens.of(parts, bytes, function() return encode_files(tok, names, o) end)
   local n = set.n
   if n < 2 then
-    errors.raise(3, ('%s: %d examples of %d tokens, expected at least 2'):format(
+    errors.raise('E306', ('%s: %d examples of %d tokens, expected at least 2'):format(
       table.concat(names, ', '), n, o.length))
   end
   local cut = math.max(1, math.min(n - 1, math.floor(n * (1 - o.held_out))))

@@ -22,7 +22,7 @@ local function refuse_empty(tok, set, out)
   local specials = #(set.pairs and tok:encode_pair('', '') or tok:encode '')
   for i = 0, out.n - 1 do
     if out.offset[i + 1] - out.offset[i] <= specials then
-      errors.raise(3, ('%s:%s: the text has no tokens'):format(set.path, set.lines and set.lines[i + 1]
+      errors.raise('E305', ('%s:%s: the text has no tokens'):format(set.path, set.lines and set.lines[i + 1]
         or ' text ' .. i + 1))
     end
   end

@@ -6,7 +6,7 @@ local records = require 'datamux.data.records'
 
 local M = {}
 
-local function refuse(r, record, ...) errors.raise(3, ('%s: '):format(r:where(record)) .. (...)) end
+local function refuse(r, record, ...) errors.raise('E305', ('%s: '):format(r:where(record)) .. (...)) end
 
 -- The text in a column of a record, checked.
 local function text_of(r, record, get, name)
@@ -46,14 +46,14 @@ local function label_numbers(r, list, lines, spec)
     for _, v in ipairs(list) do seen[v] = true end
     values = sorted(seen)
     if #values < 2 then
-      errors.raise(3, ("%s: every label is '%s', expected at least two different ones"):format(r.path, values[1]))
+      errors.raise('E301', ("%s: every label is '%s', expected at least two different ones"):format(r.path, values[1]))
     end
   end
   for k, v in ipairs(values) do number[v] = k - 1 end
   local out = ffi.new('int32_t[?]', #list)
   for i, v in ipairs(list) do
     if not number[v] then
-      errors.raise(3, ("%s:%d: label is '%s', expected one of %s"):format(r.path, lines[i], v,
+      errors.raise('E301', ("%s:%d: label is '%s', expected one of %s"):format(r.path, lines[i], v,
         table.concat(values, ', ')))
     end
     out[i - 1] = number[v]
@@ -95,7 +95,7 @@ function M.read(path, spec)
       end
     end
   end
-  if set.n == 0 then errors.raise(3, path .. ': no examples in it') end
+  if set.n == 0 then errors.raise('E306', path .. ': no examples in it') end
   set.label_names = spec.output == 'regress' and { 'score' } or spec.labels
   if label and spec.output == 'regress' then
     set.scores = array('double[?]', values, set.n)

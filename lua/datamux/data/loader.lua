@@ -24,12 +24,12 @@ local i32 = ffi.typeof 'int32_t[?]'
 --- Raises (code 2) when rows or group are not positive or a batch holds more texts than there are.
 function M.new(set, o)
   if not (o.rows >= 1 and o.group >= 1) then
-    errors.raise(2, ('loader: rows is %s, group is %s, expected at least 1'):format(
+    errors.raise('E202', ('loader: rows is %s, group is %s, expected at least 1'):format(
       tostring(o.rows), tostring(o.group)))
   end
   local size = o.rows * o.group
   if o.drop_last ~= false and set.n < size then
-    errors.raise(2, ('loader: %d texts, expected at least one batch of %d (%d rows of N = %d)'):format(
+    errors.raise('E216', ('loader: %d texts, expected at least one batch of %d (%d rows of N = %d)'):format(
       set.n, size, o.rows, o.group))
   end
   return setmetatable({ set = set, o = o, size = size, epoch = -1 }, Loader)

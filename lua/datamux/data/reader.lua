@@ -42,20 +42,20 @@ local libraries = {}
 local function library(name, package)
   if not libraries[name] then
     local ok, lib = pcall(ffi.load, name)
-    if not ok then errors.raise(4, ('%s is not installed (Debian: %s)'):format(name, package)) end
+    if not ok then errors.raise('E404', ('%s is not installed (Debian: %s)'):format(name, package)) end
     libraries[name] = lib
   end
   return libraries[name]
 end
 
-local function broken(path, why) errors.raise(3, ('%s: %s'):format(path, why)) end
+local function broken(path, why) errors.raise('E307', ('%s: %s'):format(path, why)) end
 
 -- -- bytes: pull() returns a pointer and a number of bytes that hold until the next pull, nil at the end ---------
 
 -- The bytes of a mapped file.
 local function pull_file(path)
   local file = ffi.new 'dm_file'
-  if C.dm_file_map(file, path) ~= 0 then errors.raise(3, ffi.string(C.dm_last_error())) end
+  if C.dm_file_map(file, path) ~= 0 then errors.raise('E303', ffi.string(C.dm_last_error())) end
   ffi.gc(file, C.dm_file_unmap)
   local at = 0
   return function()
@@ -178,7 +178,7 @@ local function open(path)
     return source_of(pull_file(path), path)
   end
   local fd = C.open(path, 0)                         -- a pipe, a device
-  if fd < 0 then errors.raise(3, ('%s: %s'):format(path, ffi.string(C.strerror(ffi.errno())))) end
+  if fd < 0 then errors.raise('E303', ('%s: %s'):format(path, ffi.string(C.strerror(ffi.errno())))) end
   return source_of(pull_descriptor(fd, path), path)
 end
 

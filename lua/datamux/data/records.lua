@@ -77,7 +77,7 @@ end
 
 -- What is wrong with a record: kept in it where the caller wants bad records, else raised.
 function Records:bad(record, why)
-  if not self.keep then errors.raise(3, ('%s:%d: %s'):format(self.path, record.line, why)) end
+  if not self.keep then errors.raise('E304', ('%s:%d: %s'):format(self.path, record.line, why)) end
   record.bad = why
   trim(record, 0)
   return record
@@ -171,7 +171,7 @@ function next_of.conll(self, record)
     self.width = self.width or k
     if k ~= self.width and not problem then
       problem = ('%d columns, expected %d as in the first line'):format(k, self.width)
-      if not self.keep then errors.raise(3, ('%s:%d: %s'):format(self.path, number, problem)) end
+      if not self.keep then errors.raise('E304', ('%s:%d: %s'):format(self.path, number, problem)) end
     end
     line, number = self.lines()
   end
@@ -202,14 +202,14 @@ function M.open(path, o)
   local name = path == '-' and 'standard input' or path
   local format = o.format or (path == '-' and 'text') or M.format_of(path)
   if not next_of[format or ''] then
-    errors.raise(2, ("%s: its format %s, expected one of %s"):format(name,
+    errors.raise('E202', ("%s: its format %s, expected one of %s"):format(name,
       format and ("is '%s'"):format(format) or 'cannot be told from its name', table.concat(M.formats, ', ')))
   end
   local self = setmetatable({ path = name, format = format, keep = false, read = next_of[format] }, Records)
   self.lines, self.buffered = reader.lines(path)
   if (format == 'tsv' or format == 'csv') and o.header ~= false then
     local first = self.read(self, {})
-    if not first then errors.raise(3, name .. ': is empty, expected a line of column names') end
+    if not first then errors.raise('E306', name .. ': is empty, expected a line of column names') end
     self.header_raw, self.header = first.raw, {}
     for i, cell in ipairs(first) do self.header[i] = cell end
   end
@@ -236,7 +236,7 @@ local function column_number(self, column)
   local found
   for i, name in ipairs(self.header or {}) do
     if name == column then
-      if found then errors.raise(3, ("%s:1: column '%s' is there twice"):format(self.path, column)) end
+      if found then errors.raise('E302', ("%s:1: column '%s' is there twice"):format(self.path, column)) end
       found = i
     end
   end
@@ -246,10 +246,10 @@ local function column_number(self, column)
     return number
   end
   if not self.header then
-    errors.raise(2, ("%s: column is '%s', expected a number: %s has no column names"):format(self.path,
+    errors.raise('E202', ("%s: column is '%s', expected a number: %s has no column names"):format(self.path,
       tostring(column), self.format))
   end
-  errors.raise(3, ("%s:1: no column '%s', columns are: %s.%s"):format(self.path, tostring(column),
+  errors.raise('E302', ("%s:1: no column '%s', columns are: %s.%s"):format(self.path, tostring(column),
     table.concat(self.header, ', '), errors.suggest(tostring(column), self.header)))
 end
 

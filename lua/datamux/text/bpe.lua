@@ -36,7 +36,7 @@ local pcre, code, match, found
 local function prepare()
   local ok
   ok, pcre = pcall(ffi.load, 'libpcre2-8.so.0')
-  if not ok then errors.raise(4, 'libpcre2-8.so.0 is not installed (Debian: libpcre2-8-0)') end
+  if not ok then errors.raise('E404', 'libpcre2-8.so.0 is not installed (Debian: libpcre2-8-0)') end
   local number, at = ffi.new 'int[1]', ffi.new 'size_t[1]'
   code = pcre.pcre2_compile_8(PATTERN, #PATTERN, 0x00080000 + 0x00020000, number, at, nil)     -- UTF | UCP
   assert(code ~= nil, 'bpe: the splitting pattern does not compile')
@@ -77,13 +77,13 @@ for b = 0, 255 do byte_of[letter[b]] = string.char(b) end
 
 local function read_vocab(path)
   local ok, vocab = pcall(require('cjson').decode, reader.text(path))
-  if not ok or type(vocab) ~= 'table' then errors.raise(3, path .. ': not a JSON object of token: id') end
+  if not ok or type(vocab) ~= 'table' then errors.raise('E309', path .. ': not a JSON object of token: id') end
   local n, token = 0, {}
   for t, id in pairs(vocab) do
     if type(id) ~= 'number' or id ~= math.floor(id) or id < 0 then
-      errors.raise(3, ("%s: id of '%s' is %s, expected a whole number"):format(path, tostring(t), tostring(id)))
+      errors.raise('E309', ("%s: id of '%s' is %s, expected a whole number"):format(path, tostring(t), tostring(id)))
     end
-    if token[id] then errors.raise(3, ("%s: id %d is both '%s' and '%s'"):format(path, id, token[id], t)) end
+    if token[id] then errors.raise('E309', ("%s: id %d is both '%s' and '%s'"):format(path, id, token[id], t)) end
     token[id] = t
     n = math.max(n, id + 1)
   end
@@ -95,9 +95,11 @@ local function read_merges(path, vocab)
   for line, number in reader.lines(path) do
     if not line:find '^#version' and line ~= '' then
       local a, b, rest = line:match '^(%S+) (%S+)(.*)$'
-      if not a or rest ~= '' then errors.raise(3, ("%s:%d: '%s', expected two parts"):format(path, number, line)) end
+      if not a or rest ~= '' then
+        errors.raise('E309', ("%s:%d: '%s', expected two parts"):format(path, number, line))
+      end
       if not vocab[a .. b] then
-        errors.raise(3, ("%s:%d: '%s' is not in the vocabulary"):format(path, number, a .. b))
+        errors.raise('E309', ("%s:%d: '%s' is not in the vocabulary"):format(path, number, a .. b))
       end
       rank[a .. ' ' .. b] = n
       n = n + 1

@@ -29,7 +29,7 @@ local why = ffi.new 'char[256]'
 
 local function open(bytes, name)
   local model = C.dm_spm_open(bytes, #bytes, why)
-  if model == nil then errors.raise(3, ('%s: not a SentencePiece model: %s'):format(name, ffi.string(why))) end
+  if model == nil then errors.raise('E309', ('%s: not a SentencePiece model: %s'):format(name, ffi.string(why))) end
   local self = setmetatable({ kind = 'sentencepiece', model = ffi.gc(model, C.dm_spm_close), bytes = bytes,
     vocab_size = C.dm_spm_size(model), cache = {} }, SentencePiece)
   self.room = ffi.new 'int32_t[4096]'
@@ -56,7 +56,7 @@ function M.train(texts, vocab_size)
   end
   local out = ffi.new 'char *[1]'
   local n = C.dm_spm_train(out, table.concat(texts), offset, #texts, vocab_size, why)
-  if n < 0 then errors.raise(3, 'sentencepiece: the vocabulary cannot be learned: ' .. ffi.string(why)) end
+  if n < 0 then errors.raise('E309', 'sentencepiece: the vocabulary cannot be learned: ' .. ffi.string(why)) end
   local bytes = ffi.string(out[0], n)
   C.dm_spm_free(out[0])
   return open(bytes, 'trained model')
@@ -65,7 +65,7 @@ end
 --- Ids of a text without specials.
 function SentencePiece:ids(text)
   local n = C.dm_spm_encode(self.model, text, #text, self.room, ffi.sizeof(self.room) / 4)
-  if n < 0 then errors.raise(3, 'sentencepiece: this text cannot be encoded') end
+  if n < 0 then errors.raise('E309', 'sentencepiece: this text cannot be encoded') end
   if n > ffi.sizeof(self.room) / 4 then
     self.room = ffi.new('int32_t[?]', n)
     return self:ids(text)

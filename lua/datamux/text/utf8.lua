@@ -18,7 +18,7 @@ local library
 local function lib()
   if not library then
     local ok, found = pcall(ffi.load, 'libutf8proc.so.2')
-    if not ok then errors.raise(4, 'libutf8proc.so.2 is not installed (Debian: libutf8proc2)') end
+    if not ok then errors.raise('E404', 'libutf8proc.so.2 is not installed (Debian: libutf8proc2)') end
     library = found
   end
   return library

@@ -18,13 +18,13 @@ local LONGEST = 100                -- code points; a longer word is unknown
 function M.load(path, lower)
   local id, token, n = {}, {}, 0
   for line, number in reader.lines(path) do
-    if line == '' then errors.raise(3, ('%s:%d: an empty line, expected a piece'):format(path, number)) end
-    if id[line] then errors.raise(3, ("%s:%d: '%s' is there twice"):format(path, number, line)) end
+    if line == '' then errors.raise('E309', ('%s:%d: an empty line, expected a piece'):format(path, number)) end
+    if id[line] then errors.raise('E309', ("%s:%d: '%s' is there twice"):format(path, number, line)) end
     id[line], token[n] = n, line
     n = n + 1
   end
   for _, name in ipairs { '[PAD]', '[UNK]', '[CLS]', '[SEP]' } do
-    if not id[name] then errors.raise(3, ('%s: %s is missing'):format(path, name)) end
+    if not id[name] then errors.raise('E309', ('%s: %s is missing'):format(path, name)) end
   end
   return setmetatable({ kind = 'wordpiece', id = id, token = token, vocab_size = n, lower = lower ~= false, path = path,
     pad = id['[PAD]'], unk = id['[UNK]'], bos = id['[CLS]'], eos = id['[SEP]'], cache = {} }, WordPiece)

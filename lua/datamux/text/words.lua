@@ -15,7 +15,7 @@ local function new(list)
   local self = setmetatable({ kind = 'words', words = list, id = {}, pad = 0, unk = 1, bos = 2, eos = 3,
                               vocab_size = #list + FIRST }, Words)
   for k, w in ipairs(list) do
-    if self.id[w] then errors.raise(3, ("vocabulary: '%s' is there twice (line %d)"):format(w, k)) end
+    if self.id[w] then errors.raise('E309', ("vocabulary: '%s' is there twice (line %d)"):format(w, k)) end
     self.id[w] = k + FIRST - 1
   end
   return self
@@ -48,7 +48,7 @@ function M.load(path)
   local list = {}
   for line, number in reader.lines(path) do
     if line == '' or line:find '%s' then
-      errors.raise(3, ("%s:%d: '%s', expected one word"):format(path, number, line))
+      errors.raise('E309', ("%s:%d: '%s', expected one word"):format(path, number, line))
     end
     list[#list + 1] = line
   end
