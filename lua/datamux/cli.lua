@@ -74,7 +74,9 @@ end
 
 local function unknown(word)
   local names = require('datamux.commands').names()
+  names[#names + 1] = 'train'
   local near = errors.nearest(word, names)
+  if near == 'train' then near = 'run' end
   errors.raise('E209', { what = ("unknown command '%s'"):format(word), near = near,
     fix = near and 'datamux ' .. near or 'a recipe is a file that ends in .lua; commands: datamux --help' })
 end

@@ -9,7 +9,11 @@ function M.load(path, rest)
   local sys = require 'datamux.sys'
   if sys.kind(path) ~= 'file' then
     local folder, name = path:match '^(.*/)([^/]+)$'
-    local near = errors.nearest(name or path, sys.list(folder or '.'))
+    local recipes = {}
+    for _, file in ipairs(sys.list(folder or '.')) do
+      if file:find '%.lua$' then recipes[#recipes + 1] = file end
+    end
+    local near = errors.nearest(name or path, recipes)
     near = near and (folder or '') .. near
     errors.raise('E207', { what = ("no file '%s'"):format(path), near = near,
       fix = near and 'datamux ' .. near or 'datamux new NAME writes a recipe to start from' })
