@@ -7,7 +7,7 @@ function M.configure(p)
   p:command('get', 'download data sets into the cache'):argument('names', 'tasks or folders, as ls shows them'):args '+'
   local h = p:command('head', 'the first examples of a split')
   h:argument('task', 'a task, or a file of lines')
-  h:argument('split', 'train, dev or test'):args '?':default 'train'
+  h:argument('split', 'train (unless said), dev or test'):args '?'
   h:option('-k', 'how many'):convert(tonumber):default '5':target 'count'
   local s = p:command('stats', 'counts, labels, lengths, repetitions, and texts shared between splits')
   s:argument('task', 'a task')
@@ -142,8 +142,9 @@ end
 
 function actions.head(o)
   local json = require 'datamux.json'
-  check_split(o.split)
-  local out = examples(o.task, o.split, o.count)
+  local split = o.split or 'train'
+  check_split(split)
+  local out = examples(o.task, split, o.count)
   for _, e in ipairs(out) do
     local line = (e.label and e.label .. '\t' or '') .. e.text .. (e.pair and '\t' .. e.pair or '')
     print(o.json and json.encode(e) or line)
