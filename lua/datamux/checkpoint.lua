@@ -83,6 +83,14 @@ local function read(dir)
            state = cjson.decode(sys.read(dir .. '/state.json')), dir = dir }
 end
 
+--- Whether a run has saved a checkpoint, whole or not.
+function M.any(run)
+  for _, name in ipairs(sys.list(folder(run))) do
+    if name:find '^step%-%d+$' then return true end
+  end
+  return false
+end
+
 --- The newest whole checkpoint of a run; broken ones are passed over, with note(text) for each. Raises (code 7) when
 --- there is none.
 function M.load(run, note)

@@ -14,13 +14,14 @@ function M.scratch()
   return dir
 end
 
---- Runs the command with a line of arguments; o: { input, env, before (shell words in front) }. Returns exit code,
+--- Runs the command with a line of arguments; o: { input, env }. Returns exit code,
 --- stdout, stderr.
 function M.run(args, o)
   o = o or {}
   local dir = M.scratch()
   sys.write(dir .. '/in', o.input or '')
-  os.execute(('%s %s %s < %s/in > %s/out 2> %s/err; echo $? > %s/code'):format(o.env or '', M.exe, args, dir, dir, dir, dir))
+  os.execute(('%s %s %s < %s/in > %s/out 2> %s/err; echo $? > %s/code'):format(o.env or '', M.exe, args, dir, dir, dir,
+    dir))
   local code, out, err = tonumber(sys.read(dir .. '/code')), sys.read(dir .. '/out'), sys.read(dir .. '/err')
   sys.remove(dir)
   return code, out, err

@@ -134,7 +134,7 @@ local mistakes = {
   { 'E202', '$D/format.lua', 'ok.xyz' },
   { 'E801', 'recipes/sst2_n20.lua', 'looked in: /nowhere/SST-2/train.tsv',
     'DATAMUX_DATA=/nowhere DATAMUX_CACHE=/nowhere DATAMUX_OFFLINE=1' },
-  { 'E801', 'data get sst2 --offline', 'cannot be downloaded', 'DATAMUX_CACHE=/tmp/datamux-none' },
+  { 'E801', 'data get sst2 --offline', 'cannot be downloaded', 'DATAMUX_CACHE=/nowhere' },
   { 'E219', 'data get ss2', 'did you mean: sst2?' },
   { 'E200', 'data haed sst2', 'did you mean: head?' },
   { 'E200', 'data head sst2 trian', 'did you mean: train?' },

@@ -8,37 +8,52 @@ function M.configure(p)
   p:option('--config', 'a Lua file that returns keys, above the recipe'):argname 'FILE':count '*'
 end
 
--- Text number i of an encoded set as a key.
-local function key(ffi, set, i)
-  return ffi.string(set.ids + set.offset[i], 4 * (set.offset[i + 1] - set.offset[i]))
+-- Example number i (from 1) of a set as it was read, as one text.
+local function key(raw, i)
+  if raw.words then return table.concat(raw.words[i], ' ') end
+  return raw.pairs and raw.texts[i] .. '\0' .. raw.pairs[i] or raw.texts[i]
 end
 
--- Figures of a split: counts, labels, lengths in tokens, texts that repeat an earlier one, and those that `seen` has.
-local function split_facts(set, names, seen)
-  local ffi = require 'ffi'
+-- Adds what a split says of its labels: counts by name (of words for taggers), or the range of its scores.
+local function add_labels(f, set, names)
+  local list, n = set.labels or set.gold, set.labels and set.n or set.gold and set.words_total or 0
+  for i = 0, (list and n or 0) - 1 do
+    local name = names[list[i] + 1]
+    if name then f.labels[name] = (f.labels[name] or 0) + 1 end
+  end
+  f.labelled = n
+  if set.scores then
+    f.scores = { min = math.huge, max = -math.huge }
+    for i = 0, set.n - 1 do
+      f.scores.min, f.scores.max = math.min(f.scores.min, set.scores[i]), math.max(f.scores.max, set.scores[i])
+    end
+  end
+end
+
+-- Figures of a split (raw: as it was read): counts, labels, lengths in tokens, texts that repeat an earlier one, and
+-- those that `seen` has. Returns them, and the texts.
+local function split_facts(set, raw, names, seen)
   local f = { texts = set.n, truncated = set.truncated, labels = {}, repeated = 0, shared = 0 }
-  local own, least, most, unknown = {}, math.huge, 0, 0
+  local own, least, most = {}, math.huge, 0
   for i = 0, set.n - 1 do
     local n = set.offset[i + 1] - set.offset[i]
     least, most = math.min(least, n), math.max(most, n)
-    local k = key(ffi, set, i)
+    local k = key(raw, i + 1)
     if own[k] then f.repeated = f.repeated + 1 end
     if seen and seen[k] then f.shared = f.shared + 1 end
     own[k] = true
-    if set.labels then
-      local name = names[set.labels[i] + 1]
-      if name then f.labels[name] = (f.labels[name] or 0) + 1 else unknown = unknown + 1 end
-    end
   end
   f.tokens = { min = least, mean = set.offset[set.n] / set.n, max = most }
-  f.unlabelled = unknown
+  if set.gold then set.words_total = set.word_offset[set.n] end
+  add_labels(f, set, names)
   return f, own
 end
 
 local function labels_text(f, names)
   local out = {}
+  if f.scores then return ('scores %g to %g'):format(f.scores.min, f.scores.max) end
   for _, name in ipairs(names) do
-    if f.labels[name] then out[#out + 1] = ('%s %.1f %%'):format(name, 100 * f.labels[name] / f.texts) end
+    if f.labels[name] then out[#out + 1] = ('%s %.1f %%'):format(name, 100 * f.labels[name] / f.labelled) end
   end
   return table.concat(out, ', ')
 end
@@ -73,8 +88,8 @@ function M.run(o)
   end
   local d = session.data
   local names = d.label_names or {}
-  local train, seen = split_facts(d.train, names)
-  local dev = split_facts(d.dev, names, seen)
+  local train, seen = split_facts(d.train, d.task.train, names)
+  local dev = split_facts(d.dev, d.task.dev, names, seen)
   local out = { recipe = recipe.file, name = config.name, task = config.task, device = scope.about(),
                 parameters = session.model:count(), vocabulary = d.tok.vocab_size, train = train, dev = dev,
                 values = #list, stages = json.list {}, notices = json.list(notices(train, dev, names)) }
@@ -95,7 +110,7 @@ function M.run(o)
     print(('%-10s %d texts · tokens %d to %d, mean %.1f · %d cut off at %d (%.1f %%) · %d repeated%s'):format(s[1],
       f.texts, f.tokens.min, f.tokens.max, f.tokens.mean, f.truncated, config.data.length,
       100 * f.truncated / f.texts, f.repeated, s[1] == 'dev' and (' · %d also in train'):format(f.shared) or ''))
-    if next(f.labels) then print(('           %s'):format(labels_text(f, names))) end
+    if next(f.labels) or f.scores then print('           ' .. labels_text(f, names)) end
   end
   print(('tokenizer  %s, %d entries'):format(d.tok.kind, out.vocabulary))
   for _, s in ipairs(out.stages) do

@@ -7,7 +7,7 @@ function M.configure(p)
   p:command('get', 'download data sets into the cache'):argument('names', 'tasks or folders, as ls shows them'):args '+'
   local h = p:command('head', 'the first examples of a split')
   h:argument('task', 'a task, or a file of lines')
-  h:argument('split', 'train, dev or test'):args '?':default 'train'
+  h:argument('split', 'train (unless said), dev or test'):args '?'
   h:option('-k', 'how many'):convert(tonumber):default '5':target 'count'
   local s = p:command('stats', 'counts, labels, lengths, repetitions, and texts shared between splits')
   s:argument('task', 'a task')
@@ -35,6 +35,7 @@ local function catalogue()
     list[#list + 1] = { name = name, folder = folder, files = files, known = set and set.files or {},
                         urls = set and set.urls or {} }
   end
+  add('conll2003', 'CoNLL-2003', { 'train.txt', 'valid.txt', 'test.txt' })
   for name, task in pairs(glue.tasks) do
     local files = {}
     for i, split in ipairs(SPLITS) do files[i] = task.files and task.files[split] or split .. '.tsv' end
@@ -104,13 +105,28 @@ function actions.get(o)
   return 0
 end
 
--- The examples of a split as a person reads them: list of { text, label }.
+-- The examples of a split as a person reads them: list of { text, pair, label }.
 local function examples(task, split, most)
-  local set = task == 'synthetic' and require('datamux.data.synthetic').read(split)
-    or require('datamux.data.glue').read(find(task).name, split)
+  local set
+  if task == 'synthetic' then
+    set = require('datamux.data.synthetic').read(split)
+  elseif task == 'conll2003' then
+    set = require('datamux.data.conll').conll2003(split)
+  else
+    set = require('datamux.data.glue').read(find(task).name, split)
+  end
   local out = {}
   for i = 1, math.min(most or set.n, set.n) do
-    out[i] = { text = set.texts[i], label = set.labels and set.label_names[set.labels[i - 1] + 1] }
+    local e = { text = set.words and table.concat(set.words[i], ' ') or set.texts[i],
+                pair = set.pairs and set.pairs[i] }
+    if set.labels then e.label = set.label_names[set.labels[i - 1] + 1] end
+    if set.scores then e.label = ('%g'):format(set.scores[i - 1]) end
+    if set.gold then
+      local tags = {}
+      for k, tag in ipairs(set.gold[i]) do tags[k] = set.label_names[tag + 1] end
+      e.label = table.concat(tags, ' ')
+    end
+    out[i] = e
   end
   return out, set
 end
@@ -126,10 +142,12 @@ end
 
 function actions.head(o)
   local json = require 'datamux.json'
-  check_split(o.split)
-  local out = examples(o.task, o.split, o.count)
+  local split = o.split or 'train'
+  check_split(split)
+  local out = examples(o.task, split, o.count)
   for _, e in ipairs(out) do
-    print(o.json and json.encode(e) or (e.label and e.label .. '\t' or '') .. e.text)
+    local line = (e.label and e.label .. '\t' or '') .. e.text .. (e.pair and '\t' .. e.pair or '')
+    print(o.json and json.encode(e) or line)
   end
   return 0
 end
@@ -137,7 +155,7 @@ end
 local function lengths(list)
   local least, most, sum = math.huge, 0, 0
   for _, e in ipairs(list) do
-    local n = select(2, e.text:gsub('%S+', ''))
+    local n = select(2, (e.text .. ' ' .. (e.pair or '')):gsub('%S+', ''))
     least, most, sum = math.min(least, n), math.max(most, n), sum + n
   end
   return least, sum / #list, most
@@ -152,14 +170,17 @@ function actions.stats(o)
     local absent = o.task == 'synthetic' and split == 'test'
       or set and k > 1 and not cache.look(set.folder, set.files[k])
     if not absent then
-      local list = examples(o.task, split)
+      local list, as_read = examples(o.task, split)
+      local many = as_read.scores or as_read.gold               -- numbers and tags are not counted by value
       local labels, own, repeated, shared, names = {}, {}, 0, 0, {}
       for _, e in ipairs(list) do
+        local text = e.text .. (e.pair and '\0' .. e.pair or '')
+        if many then e.label = nil end
         if e.label and not labels[e.label] then names[#names + 1] = e.label end
         if e.label then labels[e.label] = (labels[e.label] or 0) + 1 end
-        if own[e.text] then repeated = repeated + 1 end
-        if k > 1 and seen[e.text] then shared = shared + 1 end
-        own[e.text] = true
+        if own[text] then repeated = repeated + 1 end
+        if k > 1 and seen[text] then shared = shared + 1 end
+        own[text] = true
       end
       if k == 1 then seen = own end
       table.sort(names)
@@ -185,18 +206,20 @@ end
 function actions.verify(o)
   local cache, columns, errors = require 'datamux.data.cache', require 'datamux.columns', require 'datamux.errors'
   local json, list, rows, wrong = require 'datamux.json', {}, { { 'file', 'state', 'place' } }, nil
-  local sets = {}
+  local sets, done = {}, {}
   for _, name in ipairs(o.names) do sets[#sets + 1] = find(name) end
   if #sets == 0 then sets = catalogue() end
   for _, set in ipairs(sets) do
     table.sort(set.files)
     for _, file in ipairs(set.files) do
-      local path, known = cache.look(set.folder, file), set.known[file]
+      local name, path, known = set.folder .. '/' .. file, cache.look(set.folder, file), set.known[file]
       local state = not path and 'absent' or not known and 'no checksum is known'
         or digest(path) == known.sha256 and 'ok' or 'differs'
       if state == 'differs' then wrong = wrong or path end
-      list[#list + 1] = { file = set.folder .. '/' .. file, state = state, place = path }
-      rows[#rows + 1] = { set.folder .. '/' .. file, state, path or '-' }
+      if not done[name] then                            -- two tasks may share a file
+        done[name], list[#list + 1] = true, { file = name, state = state, place = path }
+        rows[#rows + 1] = { name, state, path or '-' }
+      end
     end
   end
   emit(o, json.list(list), columns.text(rows))

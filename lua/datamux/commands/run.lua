@@ -126,7 +126,12 @@ local function train(recipe, o, more)
   local log = require('datamux.log').new { mode = launch.progress(o), columns = host.columns(),
                                            every = config.log.every, run = run.dir,
                                            tensorboard = config.log.tensorboard }
-  local resumed = o.resume and checkpoint.load(run.dir, function(text) log:note(text) end)
+  local resumed
+  if o.resume and checkpoint.any(run.dir) then
+    resumed = checkpoint.load(run.dir, function(text) log:note(text) end)
+  elseif o.resume then
+    log:note 'no checkpoint was saved yet: from the start'
+  end
   session.run_dir, session.log = run.dir, log
   if resumed then session:restore(resumed) end
   local lines = banner(config, session, run, require('datamux.cli').version())

@@ -1,0 +1,147 @@
+-- runs_spec.lua -- what ends a run: signals, time, a pipe that closes, kill -9; and what is done with runs afterwards.
+local cjson = require 'cjson'
+local sys = require 'datamux.sys'
+local command = require 'tests.cli.command'
+
+local small = 'recipes/quickstart.lua warmup.steps=6 warmup.every=3 train.steps=6 train.every=3 eval.groupings=1 '
+local dir
+
+before_each(function() dir = command.scratch() end)
+after_each(function() sys.remove(dir) end)
+
+local function status(where)
+  return cjson.decode(sys.read((where or dir) .. '/quickstart/latest/status.json'))
+end
+
+-- Starts an endless run, sends signals once it trains; returns the exit code and what it said.
+local function stopped_by(signals, more)
+  local code, said = command.shell(([[
+    $DM %s train.steps=100000 -o %s %s > %s/out 2> %s/err & pid=$!
+    for i in $(seq 400); do sleep 0.05; grep -q 'train: ' %s/err && break; done
+    %s
+    wait $pid; exit $?]]):format(small, dir, more or '', dir, dir, dir, signals))
+  return code, said .. sys.read(dir .. '/err')
+end
+
+describe('a run that is told to stop', function()
+  for _, name in ipairs { 'TERM', 'USR1' } do
+    it('by SIG' .. name .. ' saves, says how to continue, and exits with 75', function()
+      local code, said = stopped_by('kill -' .. name .. ' $pid')
+      assert.are.equal(75, code, said)
+      assert.is_truthy(said:find('(SIG' .. name .. ')', 1, true), said)
+      assert.is_truthy(said:find('\n  datamux recipes/quickstart.lua .* %-%-resume\n'), said)
+      local s = status()
+      assert.are.same({ 'stopped', 75 }, { s.state, s.code })
+      assert.is_truthy(s.resume:find '%-%-resume$')
+      assert.are.equal('file', sys.kind(dir .. '/quickstart/latest/checkpoints/last/model.safetensors'))
+    end)
+  end
+
+  it('by --stop-after does the same, and what it did is continued', function()
+    local code, _, err = command.run(small .. 'train.steps=100000 --stop-after 2s -o ' .. dir)
+    assert.are.equal(75, code, err)
+    assert.is_truthy(err:find('(--stop-after)', 1, true), err)
+    assert.is_nil(status().resume:find('stop-after', 1, true))
+    local before = status().step
+    code, _, err = command.run(small .. 'train.steps=100000 --stop-after 2s --resume -o ' .. dir)
+    assert.are.equal(75, code, err)
+    assert.is_truthy(err:find 'from step %d+', err)
+    assert.is_true(status().step > before)
+    assert.are.equal(1, #sys.list(dir .. '/quickstart') - 1)
+  end)
+
+  it('by a second Ctrl-C ends at once with 130', function()
+    local code, said = command.shell(([[
+      trap '' INT
+      (trap - INT; exec $DM %s data.length=24 warmup.rows=2000 -q -o %s) 2> %s/err & pid=$!
+      for i in $(seq 400); do sleep 0.05; [ -e %s/quickstart/latest/metrics.jsonl ] && break; done
+      sleep 0.3; kill -INT $pid; sleep 0.05; kill -INT $pid
+      wait $pid; exit $?]]):format(small, dir, dir, dir))
+    local err = sys.read(dir .. '/err')
+    assert.are.equal(130, code, said .. err)
+    assert.is_truthy(err:find('Ctrl-C again quits', 1, true), err)
+  end)
+
+  it('by nothing mentions the unfinished run before it', function()
+    assert.are.equal(75, (command.run(small .. 'train.steps=100000 --stop-after 1s -q -o ' .. dir)))
+    local code, _, err = command.run(small .. '-o ' .. dir)
+    assert.are.equal(0, code, err)
+    assert.is_truthy(err:find 'is unfinished %(step %d+%); %-%-resume continues it', err)
+  end)
+end)
+
+describe('a command that no one reads', function()
+  it('ends with 141 and says nothing', function()
+    local code, said = command.shell 'set -o pipefail; $DM data head synthetic -k 12000 | head -1 > /dev/null'
+    assert.are.same({ 141, '' }, { code, said })
+  end)
+end)
+
+describe('a run that is killed', function()
+  it('continues to the same weights, and its metrics have each step once', function()
+    local line = 'recipes/quickstart.lua warmup.steps=20 warmup.every=20 train.steps=20 train.every=20 '
+      .. 'eval.groupings=1 save.every=1 -q -o '
+    local code, out = command.shell(([[DATAMUX_RUNS=%s bench/kill.sh 3 $DM %s]]):format(dir, line .. dir))
+    assert.are.equal(0, code, out)
+    assert.is_truthy(out:find('3 of 3', 1, true), out)
+  end)
+end)
+
+describe('datamux runs', function()
+  it('lists, shows, compares, exports and removes', function()
+    for seed = 1, 2 do assert.are.equal(0, (command.run(small .. '-q -o ' .. dir .. ' --seed ' .. seed))) end
+    local code, out = command.run('runs ls --json -o ' .. dir)
+    assert.are.equal(0, code)
+    local list = cjson.decode(out)
+    assert.are.same({ 2, 'finished', 12 }, { #list, list[1].state, list[1].step })
+    code, out = command.run('runs show quickstart -o ' .. dir)
+    assert.are.equal(0, code)
+    assert.is_truthy(out:find 'seed +2 +command line')
+    assert.is_truthy(out:find 'model%.width +128 +recipe line 9')
+    assert.is_nil(out:find 'train%.clip')
+    code, out = command.run(('runs compare %s %s -o %s'):format(list[1].id, list[2].id, dir))
+    assert.are.equal(0, code)
+    assert.is_truthy(out:find 'seed +1 +2\n')
+    assert.is_nil(out:find('model.width', 1, true))
+    assert.is_truthy(out:find('by chance alone', 1, true))
+    code, out = command.run('runs export quickstart -o ' .. dir)
+    assert.are.equal(0, code)
+    assert.is_truthy(out:find '^[%w_,]+\n')
+    assert.is_truthy(out:find ',train,')
+    code, out = command.run(('runs export quickstart --to tensorboard -O %s/tb -o %s'):format(dir, dir))
+    assert.are.equal(0, code)
+    assert.are.equal('file', sys.kind(out:match '[^\n]+'))
+    assert.are.equal(0, (command.run(('runs rm %s -o %s'):format(list[2].id, dir))))
+    assert.are.equal(list[1].id, require('lfs').symlinkattributes(dir .. '/quickstart/latest', 'target'))
+    assert.are.equal(1, #cjson.decode((select(2, command.run('runs ls --json -o ' .. dir)))))
+  end)
+
+  it('removes nothing that is no run, and nothing that is in use', function()
+    sys.mkdir(dir .. '/mine/folder')
+    sys.write(dir .. '/mine/folder/file', 'x')
+    local code = command.run('runs rm mine/folder -o ' .. dir)
+    assert.are.equal(2, code)
+    assert.are.equal('x', sys.read(dir .. '/mine/folder/file'))
+    assert.are.equal(0, (command.run(small .. '-q -o ' .. dir)))
+    local lock = sys.lock(dir .. '/quickstart/latest/lock')
+    local refused, _, err = command.run('runs rm quickstart -o ' .. dir)
+    sys.unlock(lock)
+    assert.are.equal(2, refused)
+    assert.is_truthy(err:find('E204', 1, true), err)
+  end)
+end)
+
+describe('a run directory', function()
+  it('says where and how the run was made', function()
+    assert.are.equal(0, (command.run(small .. '-q -o ' .. dir)))
+    local run = dir .. '/quickstart/latest'
+    local env, s = cjson.decode(sys.read(run .. '/env.json')), status()
+    for _, key in ipairs { 'host', 'kernel', 'device', 'threads', 'version', 'luajit', 'folder', 'command' } do
+      assert.is_truthy(env[key], key)
+    end
+    if sys.kind '.git' then assert.is_truthy(env.git.commit:find '^%x+$') end
+    assert.are.same({ 'finished', 12, 0 }, { s.state, s.step, s.code })
+    assert.are.equal(sys.read 'recipes/quickstart.lua', sys.read(run .. '/recipe.lua'))
+    assert.are.equal(1, #sys.list(run .. '/tb'))
+  end)
+end)
