@@ -53,8 +53,8 @@ end
 function M.model(config, data)
   local m, x, d = config.model, config.mux, config.demux
   local output = data.output or 'classify'
-  local why = fit.read(d.read, output)
-  if why then errors.raise('E215', why) end
+  local why, instead = fit.read(d.read, output)
+  if why then errors.raise('E215', { what = why, fix = instead }) end
   local o = { vocab = { size = data.tok.vocab_size, pad = data.tok.pad }, layers = m.layers, width = m.width,
               heads = m.heads, inner = m.inner, dropout = m.dropout, positions = m.positions, eps = m.norm_eps,
               init = m.init, output = output, classes = output == 'regress' and 1 or #data.label_names,

@@ -21,8 +21,8 @@ local function divisor(n, k)
   return 1
 end
 
---- Why a configuration (model, mux, demux, data.length) cannot be a text model, and what to say instead where one thing
---- is clear; nil where it can.
+--- Why a configuration (model, mux, demux, data.length) cannot be a text model, and what to say instead where that is
+--- clear; nil where it can.
 function M.refuse(c)
   local m, x, d = c.model, c.mux, c.demux
   if m.kind ~= 'tmux' and m.kind ~= 'plain' then return nil end
@@ -33,13 +33,15 @@ function M.refuse(c)
   if m.kind == 'plain' then
     if x.n ~= 1 then return ("mux.n is %d with model.kind 'plain', expected 1"):format(x.n), 'mux.n=1' end
     if c.data.length > m.positions then
-      return ('data.length is %d, expected at most model.positions = %d'):format(c.data.length, m.positions)
+      return ('data.length is %d, expected at most model.positions = %d'):format(c.data.length, m.positions),
+        ('data.length=%d'):format(m.positions)
     end
     return nil
   end
   local keys = { n = x.n, width = m.width, norm = x.norm, overlap = x.overlap, learn = x.learn }
-  local why = mux.refuse(x.kind, keys) or demux.refuse(d.kind, { key = d.key, rank = d.rank, width = m.width })
-  if why then return why end
+  local why, instead = mux.refuse(x.kind, keys)
+  if not why then why, instead = demux.refuse(d.kind, { key = d.key, rank = d.rank, width = m.width }) end
+  if why then return why, instead end
   local shares = (demux.get(d.kind).keys or {}).mux and d.key == 'mux'
   if shares and mux.matrices(x.kind, keys) then
     return ("demux.key is 'mux' with mux.kind '%s', whose keys are matrices, expected 'own', or one of %s"):format(
@@ -54,12 +56,12 @@ function M.refuse(c)
   end
 end
 
---- Why a read-out does not suit an output ('classify', 'regress' or 'tag'), or nil.
+--- Why a read-out does not suit an output ('classify', 'regress' or 'tag'), and what to say instead; or nil.
 function M.read(read, output)
   if output == 'tag' and read ~= 'pool' and read ~= 'token' then
-    return ("demux.read is '%s' with labels for each token, expected 'token'"):format(read)
+    return ("demux.read is '%s' with labels for each token, expected 'token'"):format(read), 'demux.read=token'
   elseif output ~= 'tag' and read == 'token' then
-    return "demux.read is 'token' with one answer for each text, expected cls, first, pool or mean"
+    return "demux.read is 'token' with one answer for each text, expected cls, first, pool or mean", 'demux.read=pool'
   end
 end
 

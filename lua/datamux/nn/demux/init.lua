@@ -38,7 +38,8 @@ function Demux.positions(kind, n, read)
   return Demux.get(kind).prefix and n + 1 or read == 'cls' and 1 or 0
 end
 
---- What does not fit between a strategy and its options, in words, or nil. o: { key, rank, width }.
+--- What does not fit between a strategy and its options, in words, and what to say instead; or nil. o: { key, rank,
+--- width }.
 function Demux.refuse(kind, o)
   local spec = Demux.get(kind)
   if o.key == 'own' and not (spec.keys and spec.keys.own) then
@@ -48,13 +49,14 @@ function Demux.refuse(kind, o)
       if keys and keys.own then fitting[#fitting + 1] = name end
     end
     return ("demux.key is 'own' with demux.kind '%s', expected it with %s only"):format(kind,
-      table.concat(fitting, ', '))
+      table.concat(fitting, ', ')), 'demux.key=mux'
   end
   if o.rank > 0 and spec.full then
-    return ("demux.rank is %d with demux.kind '%s', which has no form of lower rank, expected 0"):format(o.rank, kind)
+    return ("demux.rank is %d with demux.kind '%s', which has no form of lower rank, expected 0"):format(o.rank, kind),
+      'demux.rank=0'
   end
   if o.rank > o.width then
-    return ('demux.rank is %d, expected at most model.width = %d'):format(o.rank, o.width)
+    return ('demux.rank is %d, expected at most model.width = %d'):format(o.rank, o.width), 'demux.rank=0'
   end
 end
 

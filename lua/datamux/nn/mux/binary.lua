@@ -5,7 +5,7 @@ return {
   refuse = function(o)
     if o.n > o.width then
       return ('mux.n is %d, expected at most %d: binary masks need a channel each, and model.width is %d'):format(
-        o.n, o.width, o.width)
+        o.n, o.width, o.width), 'mux.n=' .. o.width
     end
   end,
   keys = function(o)

@@ -7,7 +7,7 @@
 --   keys(o)    -> shape, fill.  o: { n, width, norm, overlap }.  fill(v, normals) writes the flat host array v, zero
 --              at first; normals(count, k) gives `count` standard normals of stream k (default 0), a host array that is
 --              the same on every device
---   refuse(o)  -> what does not fit, in words, or nil (optional)
+--   refuse(o)  -> what does not fit, in words, and what to say instead; or nil (optional)
 --   options    names of the options `norm`, `overlap` it reads, as { norm = true } (optional)
 --   fixed      true: the keys carry nothing to train (optional)
 -- Sources: docs/method.md.
@@ -46,22 +46,24 @@ function M.reduction(name, reduce, twice)
   return twice and spec.published or spec.reduce
 end
 
---- What does not fit between a strategy and its options, in words, or nil. o: { n, width, norm ('sqrt' where none was
---- asked for), overlap, learn }.
+--- What does not fit between a strategy and its options, in words, and what to say instead; or nil. o: { n, width,
+--- norm ('sqrt' where none was asked for), overlap, learn }.
 function M.refuse(name, o)
   local spec = M.get(name)
   local uses = spec.options or {}
   if o.norm ~= 'sqrt' and not uses.norm then
     return ("mux.norm is %g with mux.kind '%s', whose keys have a length of their own, expected 'sqrt'"):format(
-      o.norm, name)
+      o.norm, name), 'mux.norm=sqrt'
   end
   if o.overlap ~= 0 and not uses.overlap then
-    return ("mux.overlap is %g with mux.kind '%s', expected 0 (only masks overlap: binary)"):format(o.overlap, name)
+    return ("mux.overlap is %g with mux.kind '%s', expected 0: only masks overlap"):format(o.overlap, name),
+      'mux.overlap=0, or mux.kind=binary'
   end
   if o.learn and spec.fixed then
-    return ("mux.learn is true with mux.kind '%s', which has no keys to train, expected false"):format(name)
+    return ("mux.learn is true with mux.kind '%s', which has no keys to train, expected false"):format(name),
+      'mux.learn=false'
   end
-  return spec.refuse and spec.refuse(o)
+  if spec.refuse then return spec.refuse(o) end
 end
 
 --- Declares self[name], the key tensor of strategy `kind`, on a module: trained where o.learn, else frozen and saved.

@@ -16,7 +16,7 @@ return {
   refuse = function(o)
     if o.n > o.width then
       return ('mux.n is %d, expected at most %d: low-rank keys need a dimension each, and model.width is %d'):format(
-        o.n, o.width, o.width)
+        o.n, o.width, o.width), 'mux.n=' .. o.width
     end
   end,
   keys = function(o)
