@@ -137,12 +137,21 @@ local function nll(v, at, k, label)
   return math.log(sum) + largest - v[at + label], 1 / sum
 end
 
--- A view holds for every example (from 0) what the metrics need; its `at` gathers some of them.
+-- A view holds lists with what the metrics need of every example; `some` views a choice of them, gathered as needed.
 
-local function gather(list, index, n)
-  local out = {}
-  for i = 0, n - 1 do out[i + 1] = list[index[i] + 1] end
-  return out
+local lists = { gold = true, got = true, confidence = true, nll = true, sentences = true }
+
+local function some(view, index, n)
+  return setmetatable({}, { __index = function(part, name)
+    local v = view[name]
+    if lists[name] then
+      local whole = v
+      v = {}
+      for i = 0, n - 1 do v[i + 1] = whole[index[i] + 1] end
+      rawset(part, name, v)
+    end
+    return v
+  end })
 end
 
 local Labels = {}
@@ -157,14 +166,10 @@ local function view_labels(set, out)
   return v
 end
 
-function Labels:at(index, n)
-  return setmetatable({ gold = gather(self.gold, index, n), got = gather(self.got, index, n), K = self.K,
-                        confidence = gather(self.confidence, index, n), nll = gather(self.nll, index, n) }, Labels)
-end
-
 function Labels:counts()
-  self.confusion = self.confusion or metrics.confusion(self.gold, self.got, self.K)
-  return self.confusion
+  local counts = rawget(self, 'confusion') or metrics.confusion(self.gold, self.got, self.K)
+  rawset(self, 'confusion', counts)
+  return counts
 end
 
 local function mean(list)
@@ -193,10 +198,6 @@ local function view_scores(set, out)
   local v = setmetatable({ gold = {}, got = {} }, Scores)
   for i = 0, set.n - 1 do v.gold[i + 1], v.got[i + 1] = set.scores[i], out.values[i] end
   return v
-end
-
-function Scores:at(index, n)
-  return setmetatable({ gold = gather(self.gold, index, n), got = gather(self.got, index, n) }, Scores)
 end
 
 Scores.score = {
@@ -244,11 +245,6 @@ local function view_tags(set, out)
   return v
 end
 
-function Tags:at(index, n)
-  return setmetatable({ sentences = gather(self.sentences, index, n), gold = gather(self.gold, index, n), K = self.K,
-                        got = gather(self.got, index, n), entities = self.entities }, Tags)
-end
-
 function Tags:sum(name)
   local sum = 0
   for _, s in ipairs(self.sentences) do sum = sum + s[name] end
@@ -286,20 +282,20 @@ local function task_of(set)
   return set.task or { output = 'classify', metric = 'accuracy', metrics = { 'accuracy' } }
 end
 
-local function view(set, out) return views[task_of(set).output](set, out) end
+local function view_of(set, out) return views[task_of(set).output](set, out) end
 
 -- -- scores -------------------------------------------------------------------------------------------------------
 
 --- The scores of one grouping's outputs: name -> value, for every metric of the set's task (set.task: see task.open).
 function M.metrics(set, out)
-  local v, r = view(set, out), {}
+  local v, r = view_of(set, out), {}
   for _, name in ipairs(task_of(set).metrics) do r[name] = v.score[name](v) end
   return r
 end
 
 -- The main metric of a choice of examples: int32[n].
 local function score_of(viewed, metric, index, n)
-  local part = viewed:at(index, n)
+  local part = some(viewed, index, n)
   return part.score[metric](part)
 end
 
@@ -396,7 +392,7 @@ function M.score(model, set, o, groupings)
   for g = 1, groupings do
     local one = setmetatable({ grouping = GROUPING + g }, { __index = o })
     local out = (o.ensemble or 1) > 1 and M.ensemble(model, set, one, o.ensemble) or M.outputs(model, set, one)
-    local v, scored = view(set, out), 0
+    local v, scored = view_of(set, out), 0
     for i = 0, set.n - 1 do
       if out.slot[i] >= 0 then scored = scored + 1 end
     end
@@ -438,7 +434,7 @@ function M.paper(model, set, o)
   local r = { metric = task_of(set).metric, scored = M.paper_count(set.n, o.group), total = set.n }
   if r.scored == 0 then return r end
   local part = setmetatable({ n = r.scored }, { __index = set })
-  local v = view(part, M.outputs(model, part, setmetatable({ order = 'data' }, { __index = o })))
+  local v = view_of(part, M.outputs(model, part, setmetatable({ order = 'data' }, { __index = o })))
   r.value = v.score[r.metric](v)
   return r
 end

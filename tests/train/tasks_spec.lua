@@ -1,19 +1,26 @@
 -- tasks_spec.lua -- short real training on files of one's own: labels of pairs, numbers, tags; what `best` follows.
+local core = require 'datamux.ffi'
 local evaluate = require 'datamux.evaluate'
 local log = require 'datamux.log'
 local recipe = require 'datamux.recipe'
 local sys = require 'datamux.sys'
 local train = require 'datamux.train'
 
-local dir
+local C = core.C
+local dir, threads
 
 setup(function()
   dir = os.tmpname()
   os.remove(dir)
   sys.mkdir(dir)
+  threads = C.dm_threads()
+  C.dm_threads_set(1)              -- models this small wait for threads more than they compute
 end)
 
-teardown(function() sys.remove(dir) end)
+teardown(function()
+  C.dm_threads_set(threads)
+  sys.remove(dir)
+end)
 
 -- Lines made of few words, the same each time.
 local words = { 'red', 'blue', 'green', 'seven', 'nine', 'Rome', 'Oslo', 'Bonn' }

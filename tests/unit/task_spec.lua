@@ -308,6 +308,20 @@ describe('the metric that `best` means', function()
   end)
 end)
 
+describe('every recipe', function()
+  it('resolves in each of its profiles', function()
+    for _, name in ipairs(sys.list 'recipes') do
+      if name:find '%.lua$' then
+        local r = dofile('recipes/' .. name)
+        for _, profile in ipairs { 'small', 'paper' } do
+          local config = r:resolve { 'profile=' .. profile }
+          assert.are.equal(name:gsub('%.lua$', ''), config.name)
+        end
+      end
+    end
+  end)
+end)
+
 describe('the names of tasks', function()
   it('are those the schema offers', function()
     local choice = { unpack(schema.find(schema.root, 'task').choice) }

@@ -119,7 +119,7 @@ function M.fetch(folder, dir)
     return nil, ('by hand (its checksum is not known here): %s'):format(elsewhere[folder])
   end
   if not set then return nil, 'no address is known for ' .. folder end
-  if os.getenv 'DATAMUX_OFFLINE' == '1' then return nil, 'not tried: DATAMUX_OFFLINE=1' end
+  if os.getenv 'DATAMUX_OFFLINE' == '1' then return nil, ('not tried (DATAMUX_OFFLINE=1): %s'):format(set.urls[1]) end
   local home = dir .. '/' .. folder
   sys.mkdir(home)
   local part, reasons = home .. '/download.part', {}
