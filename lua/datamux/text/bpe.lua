@@ -150,12 +150,12 @@ end
 
 --- Ids of a text without specials.
 function Bpe:ids(text)
-  local out, cache = {}, self.cache
+  local out = {}
   for _, piece in ipairs(M.split(utf8.clean(text))) do
-    local ids = cache[piece]
+    local ids = self.cache[piece]
     if not ids then
       ids = merge(self, piece)
-      cache[piece] = ids
+      lines.remember(self, piece, ids)
     end
     for i = 1, #ids do out[#out + 1] = ids[i] end
   end

@@ -3,6 +3,16 @@ local ffi = require 'ffi'
 
 local M = {}
 
+local REMEMBERED, LONGEST = 65536, 64        -- words, bytes of one
+
+--- Keeps the ids of a word in tok.cache; forgets all of them when there are too many, so that an endless stream of new
+--- words takes no more memory.
+function M.remember(tok, word, ids)
+  if #word > LONGEST then return end
+  if tok.remembered == REMEMBERED then tok.cache, tok.remembered = {}, 0 end
+  tok.cache[word], tok.remembered = ids, (tok.remembered or 0) + 1
+end
+
 -- A growing int32 array: push(list) appends; data, n.
 local function growing()
   local room, self = 65536, { n = 0 }

@@ -152,12 +152,12 @@ end
 
 --- Ids of a text without specials.
 function WordPiece:ids(text)
-  local out, cache = {}, self.cache
+  local out = {}
   for _, word in ipairs(self:words(text)) do
-    local ids = cache[word]
+    local ids = self.cache[word]
     if not ids then
       ids = pieces(self, word)
-      cache[word] = ids
+      lines.remember(self, word, ids)
     end
     for i = 1, #ids do out[#out + 1] = ids[i] end
   end
