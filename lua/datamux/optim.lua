@@ -35,8 +35,8 @@ function Optimiser:step()
     check(C.dm_norm2(norm, block.g.c))
   end
   if o.kind == 'adamw' then
-    check(C.dm_adamw(block.p.c, self.m.c, self.v.c, core.ptr(block.copy), block.g.c, norm, block.decayed, o.beta1, o.beta2,
-      o.eps, o.decay, o.clip))
+    check(C.dm_adamw(block.p.c, self.m.c, self.v.c, core.ptr(block.copy), block.g.c, norm, block.decayed, o.beta1,
+      o.beta2, o.eps, o.decay, o.clip))
   else
     check(C.dm_sgd(block.p.c, core.ptr(self.m), core.ptr(block.copy), block.g.c, norm, block.decayed, o.momentum,
       o.decay, o.clip))

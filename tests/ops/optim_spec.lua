@@ -59,8 +59,8 @@ describe('adamw', function()
   it('refuses what does not fit', function()
     dm.scope.knobs { update = 1 }
     h.refuses(function()
-      check(C.dm_adamw(dm.zeros(4).c, dm.zeros(4).c, dm.zeros(4).c, dm.zeros(4).c, dm.zeros(4).c, nil, 4, 0.9, 0.99, 1e-8,
-        0, 1))
+      check(C.dm_adamw(dm.zeros(4).c, dm.zeros(4).c, dm.zeros(4).c, dm.zeros(4).c, dm.zeros(4).c, nil, 4, 0.9, 0.99,
+        1e-8, 0, 1))
     end, 'adamw: copy is not bf16')
     local function update(o)
       return function()
