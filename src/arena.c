@@ -60,11 +60,14 @@ static void chunks_free(dm_chunk *c, dm_device *d) {
   }
 }
 
-/* All bits set is a NaN in every float type and -1 in i32. */
+/* All bits set, a NaN in every float type and -1 in i32, in a whole number of DM_ALIGN bytes of the device. */
+static void spoil(dm_device *d, void *data, size_t bytes) {
+  dm_tensor t = { .data = data, .dtype = DM_I32, .ndim = 2, .shape = { (int32_t)(bytes / DM_ALIGN), DM_ALIGN / 4 } };
+  d->backend->fill(d, &t, -1);
+}
+
 static void wipe(dm_arena *a, dm_chunk *c, size_t from) {
-  if (poison && a->device->backend == &dm_backend_cpu && c->used > from) {
-    memset(c->data + from, 0xff, c->used - from);
-  }
+  if (poison && c->used > from) spoil(a->device, c->data + from, c->used - from);
 }
 
 /* -- arenas --------------------------------------------------------------------------------------- */
@@ -199,6 +202,6 @@ dm_status dm_tensor_alloc(dm_tensor *t, dm_arena *a) {
   t->arena = a;
   t->gen = a->gen;
   t->flags = 0;
-  if (poison && a->device->backend == &dm_backend_cpu) memset(t->data, 0xff, (size_t)n);
+  if (poison) spoil(a->device, t->data, bytes);
   return DM_OK;
 }

@@ -150,10 +150,10 @@ struct dm_backend {
                        const dm_tensor *target, uint32_t acc);
   dm_status (*count_correct)(dm_device *d, dm_tensor *hits, const dm_tensor *logits,
                              const dm_tensor *label, int32_t ignore);
-  dm_status (*adamw)(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, const dm_tensor *g,
-                     const dm_tensor *norm, double decayed, float beta1, float beta2, float eps,
+  dm_status (*adamw)(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, dm_tensor *copy,
+                     const dm_tensor *g, const dm_tensor *norm, double decayed, float beta1, float beta2, float eps,
                      float decay, float clip);
-  dm_status (*sgd)(dm_device *d, dm_tensor *p, dm_tensor *m, const dm_tensor *g,
+  dm_status (*sgd)(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *copy, const dm_tensor *g,
                    const dm_tensor *norm, double decayed, float momentum, float decay, float clip);
   dm_status (*norm2)(dm_device *d, dm_tensor *out, const dm_tensor *x);
   dm_status (*zero)(dm_device *d, dm_tensor *x);

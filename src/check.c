@@ -35,8 +35,25 @@ dm_status dm_check_type(const char *op, const char *arg, const dm_tensor *t, int
   if (s) return s;
   dm_device *d = t->arena->device;
   if (want == DM_I32 ? t->dtype == DM_I32 : t->dtype != DM_I32 && d->backend->takes(d, t->dtype)) return DM_OK;
-  return dm_fail(DM_EDTYPE, "%s: %s is %s, expected %s", op, arg, dtype_name(t->dtype),
-                 want == DM_I32 ? "i32" : "f32");
+  if (want == DM_I32) return dm_fail(DM_EDTYPE, "%s: %s is %s, expected i32", op, arg, dtype_name(t->dtype));
+  if (t->dtype == DM_BF16) {
+    return dm_fail(DM_EDTYPE, "%s: %s is bf16, expected f32: %s does not compute in bf16", op, arg, d->name);
+  }
+  const char *real = d->backend->takes(d, DM_BF16) ? "f32 or bf16" : "f32";
+  return dm_fail(DM_EDTYPE, "%s: %s is %s, expected %s", op, arg, dtype_name(t->dtype), real);
+}
+
+dm_status dm_check_like(const char *op, const char *arg, const dm_tensor *t, const char *ref, const dm_tensor *r) {
+  dm_status s = dm_check_live(op, arg, t);
+  if (s || t->dtype == r->dtype) return s;
+  return dm_fail(DM_EDTYPE, "%s: %s is %s, expected %s (the type of %s)", op, arg, dtype_name(t->dtype),
+                 dtype_name(r->dtype), ref);
+}
+
+dm_status dm_check_f32(const char *op, const char *arg, const dm_tensor *t) {
+  dm_status s = dm_check_live(op, arg, t);
+  if (s || t->dtype == DM_F32) return s;
+  return dm_fail(DM_EDTYPE, "%s: %s is %s, expected f32", op, arg, dtype_name(t->dtype));
 }
 
 dm_status dm_check_shape(const char *op, const char *arg, const dm_tensor *t, int ndim, const int32_t *shape) {
@@ -111,7 +128,13 @@ dm_status dm_check_matrix(const char *op, const char *arg, const dm_tensor *t) {
 
 dm_status dm_check_grad(const char *op, const char *arg, const dm_tensor *t, const char *ref, const dm_tensor *r) {
   if (!t) return DM_OK;
-  dm_status s = dm_check_type(op, arg, t, DM_F32);
+  dm_status s = dm_check_like(op, arg, t, ref, r);
+  return s ? s : dm_check_same(op, arg, t, ref, r);
+}
+
+dm_status dm_check_weight_grad(const char *op, const char *arg, const dm_tensor *t, const char *ref, const dm_tensor *r) {
+  if (!t) return DM_OK;
+  dm_status s = dm_check_f32(op, arg, t);
   return s ? s : dm_check_same(op, arg, t, ref, r);
 }
 

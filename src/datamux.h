@@ -9,7 +9,10 @@
 **
 ** Conventions of every op:
 **   - outputs first, inputs next, sizes and scalars last; tensors are contiguous, row-major;
-**   - "real" tensors are f32 (bf16 where a backend offers it; double in the test twin);
+**   - "real" tensors are f32, or bf16 on a device that takes it (double in the test twin). The real tensors of
+**     one call are of one type, that of its activations: y, x, dx, dy, and the weights it reads. f32 whatever that type:
+**     statistics (stat, lse), losses, instance weights, and gradients of weights (of w, b, a, g, c, key, word, pos,
+**     type); dx of linear may be f32 beside bf16 x, where x is a parameter. Sums are taken in f32;
 **   - in `_bwd` a NULL gradient output means "not wanted"; bit i of `acc` (counting the outputs from
 **     0 in order) means "add into gradient i", clear means "overwrite";
 **   - all arguments are checked before any work; a failure changes nothing and leaves a sentence in
@@ -24,7 +27,7 @@
 
 #pragma GCC visibility push(default)
 
-enum { DM_ABI = 1 };
+enum { DM_ABI = 2 };
 
 /* -- status ----------------------------------------------------------------------------------- */
 
@@ -441,15 +444,16 @@ dm_status dm_count_correct(dm_tensor *hits, const dm_tensor *logits, const dm_te
 
 /* One AdamW update of a flat block; learning rate and update number come from dm_knobs.
 **   p, m, v [n]  inout   parameters, first and second moment
+**   copy    [n]  out     p rounded to bf16, written in the same pass; or NULL
 **   g       [n]  in
 **   norm    [1]  in      Euclidean norm of all gradients (dm_norm2), or NULL: no clipping
 ** g is multiplied by min(1, clip / norm); the first `decayed` elements decay by lr * decay.
 ** Source: Kingma & Ba 2015; Loshchilov & Hutter 2019 (decoupled). decay = 0 is Adam. */
-dm_status dm_adamw(dm_tensor *p, dm_tensor *m, dm_tensor *v, const dm_tensor *g, const dm_tensor *norm,
-                   double decayed, float beta1, float beta2, float eps, float decay, float clip);
+dm_status dm_adamw(dm_tensor *p, dm_tensor *m, dm_tensor *v, dm_tensor *copy, const dm_tensor *g,
+                   const dm_tensor *norm, double decayed, float beta1, float beta2, float eps, float decay, float clip);
 
-/* m = momentum m + g + decay p; p -= lr m. m may be NULL when momentum is 0. */
-dm_status dm_sgd(dm_tensor *p, dm_tensor *m, const dm_tensor *g, const dm_tensor *norm, double decayed,
+/* m = momentum m + g + decay p; p -= lr m. m may be NULL when momentum is 0; copy as in dm_adamw. */
+dm_status dm_sgd(dm_tensor *p, dm_tensor *m, dm_tensor *copy, const dm_tensor *g, const dm_tensor *norm, double decayed,
                  float momentum, float decay, float clip);
 
 /* out [1] = Euclidean norm of x; the order of the sum does not depend on the number of threads. */

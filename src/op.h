@@ -4,9 +4,12 @@
 
 #include "backend.h"
 
-/* The two macros of the project: each hides only an early return. DM_REAL_ARG names the argument as in the source. */
+/* The macros of the project: each hides only an early return. DM_.._ARG names the argument as in the source.
+** REAL: f32, or bf16 where the device takes it. LIKE: of another's type. F32: f32 always (statistics, losses, sums). */
 #define DM_TRY(call) do { dm_status s_ = (call); if (s_) return s_; } while (0)
 #define DM_REAL_ARG(op, t) DM_TRY(dm_check_type(op, #t, t, DM_F32))
+#define DM_LIKE_ARG(op, t, ref) DM_TRY(dm_check_like(op, #t, t, #ref, ref))
+#define DM_F32_ARG(op, t) DM_TRY(dm_check_f32(op, #t, t))
 #define DM_INT_ARG(op, t) DM_TRY(dm_check_type(op, #t, t, DM_I32))
 
 /* A drop probability: [0, 1). */
@@ -21,8 +24,13 @@ dm_status dm_check_vector(const char *op, const char *arg, const dm_tensor *t, i
 /* t has two dimensions. */
 dm_status dm_check_matrix(const char *op, const char *arg, const dm_tensor *t);
 
-/* An optional gradient: NULL, or a real tensor of ref's shape. */
+/* t is live and of ref's type; t is live and f32. */
+dm_status dm_check_like(const char *op, const char *arg, const dm_tensor *t, const char *ref, const dm_tensor *r);
+dm_status dm_check_f32(const char *op, const char *arg, const dm_tensor *t);
+
+/* An optional gradient of an activation: NULL, or of ref's type and shape; of a weight: NULL, or f32 of ref's shape. */
 dm_status dm_check_grad(const char *op, const char *arg, const dm_tensor *t, const char *ref, const dm_tensor *r);
+dm_status dm_check_weight_grad(const char *op, const char *arg, const dm_tensor *t, const char *ref, const dm_tensor *r);
 
 /* An i32 list of n entries (any shape). */
 dm_status dm_check_list(const char *op, const char *arg, const dm_tensor *t, size_t n, const char *why);

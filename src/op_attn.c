@@ -4,7 +4,7 @@
 static dm_status check(const char *op, const dm_tensor *qkv, const dm_tensor *mask, const dm_tensor *stat,
                        int32_t heads, float p) {
   DM_REAL_ARG(op, qkv);
-  DM_REAL_ARG(op, stat);
+  DM_F32_ARG(op, stat);
   DM_TRY(dm_check_p(op, p));
   if (qkv->ndim != 3 || qkv->shape[2] % 3) {
     return dm_fail(DM_ESHAPE, "%s: qkv is %s, expected [B, S, 3C]", op, dm_shape_text(qkv));
@@ -24,7 +24,7 @@ static dm_status check(const char *op, const dm_tensor *qkv, const dm_tensor *ma
 }
 
 static dm_status check_state(const char *op, const char *arg, const dm_tensor *y, const dm_tensor *qkv) {
-  DM_TRY(dm_check_type(op, arg, y, DM_F32));
+  DM_TRY(dm_check_like(op, arg, y, "qkv", qkv));
   const int32_t want[3] = { qkv->shape[0], qkv->shape[1], qkv->shape[2] / 3 };
   return dm_check_shape(op, arg, y, 3, want);
 }

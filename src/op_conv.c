@@ -13,6 +13,8 @@ static dm_status check_conv(const char *op, const char *arg, const dm_tensor *y,
   DM_TRY(check_images(op, "x", x));
   DM_TRY(check_images(op, "w", w));
   DM_TRY(check_images(op, arg, y));
+  DM_LIKE_ARG(op, w, x);
+  DM_TRY(dm_check_like(op, arg, y, "x", x));
   if (pad < 0) return dm_fail(DM_EARG, "%s: pad is %d, expected >= 0", op, pad);
   if (groups < 1 || x->shape[1] % groups || w->shape[0] % groups) {
     return dm_fail(DM_EARG, "%s: groups is %d, expected a divisor of the channels of x (%d) and of w (%d)", op, groups,
@@ -35,6 +37,7 @@ dm_status dm_conv2d_fwd(dm_tensor *y, const dm_tensor *x, const dm_tensor *w, co
                         int32_t groups) {
   const char *op = "conv2d";
   DM_TRY(check_conv(op, "y", y, x, w, pad, groups));
+  if (b) DM_LIKE_ARG(op, b, x);
   if (b) DM_TRY(dm_check_vector(op, "b", b, w->shape[0], "w's first dimension"));
   const dm_tensor *all[] = { y, x, w, b };
   dm_device *d;
@@ -47,7 +50,8 @@ dm_status dm_conv2d_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_te
   const char *op = "conv2d backward";
   DM_TRY(check_conv(op, "dy", dy, x, w, pad, groups));
   DM_TRY(dm_check_grad(op, "dx", dx, "x", x));
-  DM_TRY(dm_check_grad(op, "dw", dw, "w", w));
+  DM_TRY(dm_check_weight_grad(op, "dw", dw, "w", w));
+  if (db) DM_F32_ARG(op, db);
   if (db) DM_TRY(dm_check_vector(op, "db", db, w->shape[0], "w's first dimension"));
   const dm_tensor *all[] = { dx, dw, db, dy, x, w };
   dm_device *d;
@@ -60,7 +64,7 @@ dm_status dm_conv2d_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_te
 dm_status dm_maxpool2d_fwd(dm_tensor *y, dm_tensor *at, const dm_tensor *x, int32_t k) {
   const char *op = "maxpool2d";
   DM_TRY(check_images(op, "x", x));
-  DM_REAL_ARG(op, y);
+  DM_LIKE_ARG(op, y, x);
   DM_INT_ARG(op, at);
   if (k < 1 || k > x->shape[2] || k > x->shape[3]) {
     return dm_fail(DM_EARG, "%s: k is %d, expected 1 .. the sides of x, which is %s", op, k, dm_shape_text(x));
@@ -78,6 +82,7 @@ dm_status dm_maxpool2d_bwd(dm_tensor *dx, const dm_tensor *dy, const dm_tensor *
   const char *op = "maxpool2d backward";
   DM_TRY(check_images(op, "dx", dx));
   DM_TRY(check_images(op, "dy", dy));
+  DM_LIKE_ARG(op, dy, dx);
   DM_INT_ARG(op, at);
   DM_TRY(dm_check_shape(op, "at", at, 4, dy->shape));
   if (dy->shape[0] != dx->shape[0] || dy->shape[1] != dx->shape[1]) {

@@ -20,7 +20,7 @@ static dm_status check_pairs(const char *op, const char *arg, const dm_tensor *y
   DM_TRY(dm_check_shape(op, arg, y, 2, want));
   DM_TRY(dm_check_act(op, act));
   if (!pre) return DM_OK;
-  DM_REAL_ARG(op, pre);
+  DM_TRY(dm_check_like(op, "pre", pre, arg, y));
   return dm_check_same(op, "pre", pre, arg, y);
 }
 
@@ -30,11 +30,12 @@ dm_status dm_demux_fwd(dm_tensor *y, dm_tensor *pre, const dm_tensor *u, const d
                        const dm_tensor *iu, const dm_tensor *iv, int32_t act) {
   const char *op = "demux";
   DM_REAL_ARG(op, u);
-  DM_REAL_ARG(op, v);
+  DM_LIKE_ARG(op, v, u);
   if (dm_cols(u) != dm_cols(v)) {
     return dm_fail(DM_ESHAPE, "%s: u is %s, v is %s: last dimensions differ", op, dm_shape_text(u), dm_shape_text(v));
   }
   DM_TRY(check_pairs(op, "y", y, pre, dm_cols(u), act));
+  DM_LIKE_ARG(op, y, u);
   DM_TRY(check_index(op, "iu", iu, y->shape[0], u));
   DM_TRY(check_index(op, "iv", iv, y->shape[0], v));
   const dm_tensor *all[] = { y, pre, u, v, iu, iv };
@@ -49,12 +50,12 @@ dm_status dm_demux_bwd(dm_tensor *du, dm_tensor *dv, const dm_tensor *dy, const 
   const char *op = "demux backward";
   DM_TRY(dm_check_type(op, "dy", dy, DM_F32));
   DM_TRY(check_pairs(op, "dy", dy, pre, dm_cols(dy), act));
-  if (act != DM_NONE) DM_REAL_ARG(op, pre);
+  if (act != DM_NONE) DM_LIKE_ARG(op, pre, dy);
   const dm_tensor *index[2] = { iu, iv }, *order[2] = { ou, ov }, *grad[2] = { du, dv };
   const char *names[2][3] = { { "du", "iu", "ou" }, { "dv", "iv", "ov" } };
   for (int k = 0; k < 2; k++) {
     if (!grad[k]) continue;
-    DM_TRY(dm_check_type(op, names[k][0], grad[k], DM_F32));
+    DM_TRY(dm_check_like(op, names[k][0], grad[k], "dy", dy));
     if (dm_cols(grad[k]) != dm_cols(dy)) {
       return dm_fail(DM_ESHAPE, "%s: %s is %s, dy is %s: last dimensions differ", op, names[k][0],
                      dm_shape_text(grad[k]), dm_shape_text(dy));
@@ -73,9 +74,9 @@ dm_status dm_demux_bwd(dm_tensor *du, dm_tensor *dv, const dm_tensor *dy, const 
 static dm_status check_unbind(const char *op, const char *arg, const dm_tensor *y, const dm_tensor *pre,
                               const dm_tensor *key, const dm_tensor *h, const dm_tensor *a, const dm_tensor *ik,
                               const dm_tensor *ih, int32_t act) {
-  DM_REAL_ARG(op, key);
   DM_REAL_ARG(op, h);
-  DM_REAL_ARG(op, a);
+  DM_LIKE_ARG(op, key, h);
+  DM_LIKE_ARG(op, a, h);
   DM_TRY(dm_check_matrix(op, "a", a));
   const int32_t keys[2] = { -1, dm_cols(h) };
   DM_TRY(dm_check_shape(op, "key", key, 2, keys));
@@ -83,6 +84,7 @@ static dm_status check_unbind(const char *op, const char *arg, const dm_tensor *
     return dm_fail(DM_ESHAPE, "%s: a is %s, h is %s: inner sizes differ", op, dm_shape_text(a), dm_shape_text(h));
   }
   DM_TRY(check_pairs(op, arg, y, pre, a->shape[0], act));
+  DM_TRY(dm_check_like(op, arg, y, "h", h));
   DM_TRY(check_index(op, "ik", ik, y->shape[0], key));
   return check_index(op, "ih", ih, y->shape[0], h);
 }
@@ -90,7 +92,7 @@ static dm_status check_unbind(const char *op, const char *arg, const dm_tensor *
 /* hb (or its gradient) has h's rows and a's width. */
 static dm_status check_state(const char *op, const char *arg, const dm_tensor *t, const dm_tensor *h,
                              const dm_tensor *a) {
-  DM_TRY(dm_check_type(op, arg, t, DM_F32));
+  DM_TRY(dm_check_like(op, arg, t, "h", h));
   if (dm_rows(t) == dm_rows(h) && dm_cols(t) == a->shape[0]) return DM_OK;
   return dm_fail(DM_ESHAPE, "%s: %s is %s, expected [%d, %d] (rows of h, rows of a)", op, arg, dm_shape_text(t),
                  dm_rows(h), a->shape[0]);
@@ -116,10 +118,10 @@ dm_status dm_unbind_bwd(dm_tensor *dkey, dm_tensor *dh, dm_tensor *dhb, dm_tenso
   const char *op = "unbind backward";
   DM_TRY(dm_check_live(op, "dy", dy));
   DM_TRY(check_unbind(op, "dy", dy, pre, key, h, a, ik, ih, act));
-  if (act != DM_NONE) DM_REAL_ARG(op, pre);
-  DM_TRY(dm_check_grad(op, "dkey", dkey, "key", key));
+  if (act != DM_NONE) DM_LIKE_ARG(op, pre, dy);
+  DM_TRY(dm_check_weight_grad(op, "dkey", dkey, "key", key));
   DM_TRY(dm_check_grad(op, "dh", dh, "h", h));
-  DM_TRY(dm_check_grad(op, "da", da, "a", a));
+  DM_TRY(dm_check_weight_grad(op, "da", da, "a", a));
   if (dhb) DM_TRY(check_state(op, "dhb", dhb, h, a));
   if (dkey) DM_TRY(check_order(op, "ok", ok, dy->shape[0]));
   if (dh || dhb) DM_TRY(check_order(op, "oh", oh, dy->shape[0]));

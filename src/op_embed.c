@@ -6,9 +6,9 @@
 dm_status dm_embed_fwd(dm_tensor *y, const dm_tensor *ids, const dm_tensor *posid,
                        const dm_tensor *word, const dm_tensor *pos) {
   const char *op = "embed";
-  DM_REAL_ARG(op, y);
-  DM_INT_ARG(op, ids);
   DM_REAL_ARG(op, word);
+  DM_LIKE_ARG(op, y, word);
+  DM_INT_ARG(op, ids);
   DM_TRY(dm_check_matrix(op, "word", word));
   if (!posid != !pos) {
     return dm_fail(DM_EARG, "%s: %s is NULL and %s is not, expected both or none", op, posid ? "pos" : "posid",
@@ -20,7 +20,7 @@ dm_status dm_embed_fwd(dm_tensor *y, const dm_tensor *ids, const dm_tensor *posi
   DM_TRY(dm_check_shape(op, "y", y, ids->ndim + 1, want));
   DM_TRY(dm_check_ids(op, "ids", ids, 0, word->shape[0], 0));
   if (pos) {
-    DM_REAL_ARG(op, pos);
+    DM_LIKE_ARG(op, pos, word);
     const int32_t table[2] = { -1, word->shape[1] };
     DM_TRY(dm_check_shape(op, "pos", pos, 2, table));
     DM_TRY(dm_check_list(op, "posid", posid, dm_numel(ids), "one for each id"));
@@ -42,12 +42,12 @@ dm_status dm_embed_bwd(dm_tensor *dword, dm_tensor *dpos, const dm_tensor *dy, c
   DM_TRY(dm_check_list(op, "order", order, rows, "rows of dy"));
   DM_TRY(dm_check_ids(op, "order", order, 0, (int)rows, 0));
   if (dword) {
-    DM_REAL_ARG(op, dword);
+    DM_F32_ARG(op, dword);
     DM_TRY(dm_check_shape(op, "dword", dword, 2, table));
     DM_TRY(dm_check_ids(op, "ids", ids, 0, dword->shape[0], 0));
   }
   if (dpos) {
-    DM_REAL_ARG(op, dpos);
+    DM_F32_ARG(op, dpos);
     DM_TRY(dm_check_shape(op, "dpos", dpos, 2, table));
     DM_TRY(dm_check_list(op, "posid", posid, rows, "rows of dy"));
     DM_TRY(dm_check_ids(op, "posid", posid, 0, dpos->shape[0], 0));
@@ -63,8 +63,8 @@ dm_status dm_embed_bwd(dm_tensor *dword, dm_tensor *dpos, const dm_tensor *dy, c
 /* small [R, C] rows, large [.., C]; rows [R] in [-1, M); order [R] where given. */
 static dm_status check_rows(const char *op, const char *small_name, const dm_tensor *small, const char *large_name,
                             const dm_tensor *large, const dm_tensor *rows, const dm_tensor *order, dm_device **d) {
-  DM_TRY(dm_check_type(op, small_name, small, DM_F32));
   DM_TRY(dm_check_type(op, large_name, large, DM_F32));
+  DM_TRY(dm_check_like(op, small_name, small, large_name, large));
   const int32_t want[2] = { -1, dm_cols(large) };
   DM_TRY(dm_check_shape(op, small_name, small, 2, want));
   DM_TRY(dm_check_list(op, "rows", rows, (size_t)small->shape[0], small_name));

@@ -6,14 +6,14 @@ static dm_status check(const char *op, const char *arg, const dm_tensor *state, 
                        const dm_tensor *ids, const dm_tensor *posid, const dm_tensor *word, const dm_tensor *pos,
                        const dm_tensor *type, const dm_tensor *g, const dm_tensor *c, const dm_tensor *key,
                        const dm_tensor *weight, float p) {
-  DM_TRY(dm_check_type(op, arg, state, DM_F32));
-  DM_REAL_ARG(op, stat);
-  DM_INT_ARG(op, ids);
   DM_REAL_ARG(op, word);
-  DM_REAL_ARG(op, pos);
-  DM_REAL_ARG(op, g);
-  DM_REAL_ARG(op, c);
-  DM_REAL_ARG(op, key);
+  DM_TRY(dm_check_like(op, arg, state, "word", word));
+  DM_F32_ARG(op, stat);
+  DM_INT_ARG(op, ids);
+  DM_LIKE_ARG(op, pos, word);
+  DM_LIKE_ARG(op, g, word);
+  DM_LIKE_ARG(op, c, word);
+  DM_LIKE_ARG(op, key, word);
   DM_TRY(dm_check_p(op, p));
   if (ids->ndim != 3) return dm_fail(DM_ESHAPE, "%s: ids is %s, expected [B, N, S]", op, dm_shape_text(ids));
   DM_TRY(dm_check_matrix(op, "word", word));
@@ -28,13 +28,13 @@ static dm_status check(const char *op, const char *arg, const dm_tensor *state, 
   DM_TRY(dm_check_vector(op, "c", c, C, "last dimension of word"));
   DM_TRY(dm_check_ids(op, "ids", ids, 0, word->shape[0], 0));
   if (type) {
-    DM_REAL_ARG(op, type);
+    DM_LIKE_ARG(op, type, word);
     if (dm_numel(type) != (size_t)C) {
       return dm_fail(DM_ESHAPE, "%s: type is %s, expected [%d]", op, dm_shape_text(type), C);
     }
   }
   if (weight) {
-    DM_REAL_ARG(op, weight);
+    DM_F32_ARG(op, weight);
     DM_TRY(dm_check_shape(op, "weight", weight, 2, weights));
   }
   if (posid) {
@@ -72,13 +72,13 @@ dm_status dm_embed_mux_bwd(dm_tensor *dword, dm_tensor *dpos, dm_tensor *dtype, 
   DM_TRY(check(op, "dy", dy, stat, ids, posid, word, pos, type, g, c, key, weight, p));
   DM_TRY(dm_check_list(op, "order", order, dm_numel(ids), "one for each id"));
   DM_TRY(dm_check_ids(op, "order", order, 0, (int)dm_numel(ids), 0));
-  DM_TRY(dm_check_grad(op, "dword", dword, "word", word));
-  DM_TRY(dm_check_grad(op, "dpos", dpos, "pos", pos));
+  DM_TRY(dm_check_weight_grad(op, "dword", dword, "word", word));
+  DM_TRY(dm_check_weight_grad(op, "dpos", dpos, "pos", pos));
   if (dtype && !type) return dm_fail(DM_EARG, "%s: dtype is given, expected NULL as type is", op);
-  if (dtype) DM_TRY(dm_check_grad(op, "dtype", dtype, "type", type));
-  DM_TRY(dm_check_grad(op, "dg", dg, "g", g));
-  DM_TRY(dm_check_grad(op, "dc", dc, "c", c));
-  DM_TRY(dm_check_grad(op, "dkey", dkey, "key", key));
+  if (dtype) DM_TRY(dm_check_weight_grad(op, "dtype", dtype, "type", type));
+  DM_TRY(dm_check_weight_grad(op, "dg", dg, "g", g));
+  DM_TRY(dm_check_weight_grad(op, "dc", dc, "c", c));
+  DM_TRY(dm_check_weight_grad(op, "dkey", dkey, "key", key));
   const dm_tensor *all[] = { dword, dpos, dtype, dg, dc, dkey, dy, stat, ids, posid, order, word, pos, type, g, c,
                              key, weight };
   dm_device *d;

@@ -13,7 +13,7 @@ static dm_status check_output(const char *op, const char *arg, const dm_tensor *
 
 static dm_status check_linear(const char *op, const dm_tensor *x, const dm_tensor *w, int32_t act) {
   DM_REAL_ARG(op, x);
-  DM_REAL_ARG(op, w);
+  DM_LIKE_ARG(op, w, x);
   DM_TRY(dm_check_matrix(op, "w", w));
   DM_TRY(dm_check_act(op, act));
   if (dm_cols(x) == w->shape[1]) return DM_OK;
@@ -24,14 +24,14 @@ dm_status dm_linear_fwd(dm_tensor *y, dm_tensor *pre, const dm_tensor *x, const 
                         const dm_tensor *b, int32_t act) {
   const char *op = "linear";
   DM_TRY(check_linear(op, x, w, act));
-  DM_REAL_ARG(op, y);
+  DM_LIKE_ARG(op, y, x);
   DM_TRY(check_output(op, "y", y, x, w->shape[0]));
   if (pre) {
-    DM_REAL_ARG(op, pre);
+    DM_LIKE_ARG(op, pre, x);
     DM_TRY(dm_check_same(op, "pre", pre, "y", y));
   }
   if (b) {
-    DM_REAL_ARG(op, b);
+    DM_LIKE_ARG(op, b, x);
     DM_TRY(dm_check_vector(op, "b", b, w->shape[0], "rows of w"));
   }
   const dm_tensor *all[] = { y, pre, x, w, b };
@@ -45,16 +45,17 @@ dm_status dm_linear_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_te
                         uint32_t acc) {
   const char *op = "linear backward";
   DM_TRY(check_linear(op, x, w, act));
-  DM_REAL_ARG(op, dy);
+  DM_LIKE_ARG(op, dy, x);
   DM_TRY(check_output(op, "dy", dy, x, w->shape[0]));
   if (act != DM_NONE) {
-    DM_REAL_ARG(op, pre);
+    DM_LIKE_ARG(op, pre, x);
     DM_TRY(dm_check_same(op, "pre", pre, "dy", dy));
   }
-  DM_TRY(dm_check_grad(op, "dx", dx, "x", x));
-  DM_TRY(dm_check_grad(op, "dw", dw, "w", w));
+  if (dx && dx->dtype == DM_F32) DM_TRY(dm_check_weight_grad(op, "dx", dx, "x", x));   /* x is a parameter */
+  else DM_TRY(dm_check_grad(op, "dx", dx, "x", x));
+  DM_TRY(dm_check_weight_grad(op, "dw", dw, "w", w));
   if (db) {
-    DM_REAL_ARG(op, db);
+    DM_F32_ARG(op, db);
     DM_TRY(dm_check_vector(op, "db", db, w->shape[0], "rows of w"));
   }
   const dm_tensor *all[] = { dx, dw, db, dy, act ? pre : NULL, x, w };
@@ -68,8 +69,8 @@ dm_status dm_linear_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_te
 static dm_status check_matmul(const char *op, const char *arg, const dm_tensor *y, const dm_tensor *a,
                               const dm_tensor *b, int32_t ta, int32_t tb) {
   DM_REAL_ARG(op, a);
-  DM_REAL_ARG(op, b);
-  DM_TRY(dm_check_type(op, arg, y, DM_F32));
+  DM_LIKE_ARG(op, b, a);
+  DM_TRY(dm_check_like(op, arg, y, "a", a));
   int n = a->ndim;
   if (n < 2 || n > 3 || b->ndim != n || (n == 3 && a->shape[0] != b->shape[0])) {
     return dm_fail(DM_ESHAPE, "%s: a is %s, b is %s, expected both 2-D, or 3-D with the same first size", op,

@@ -2,7 +2,7 @@
 #include "op.h"
 
 static dm_status check_scalar(const char *op, const char *arg, const dm_tensor *t) {
-  DM_TRY(dm_check_type(op, arg, t, DM_F32));
+  DM_TRY(dm_check_f32(op, arg, t));
   return dm_check_vector(op, arg, t, 1, "one number");
 }
 
@@ -51,8 +51,8 @@ dm_status dm_xent_bwd(dm_tensor *dlogits, const dm_tensor *dloss, const dm_tenso
 static dm_status check_projection(const char *op, const dm_tensor *lse, const dm_tensor *x, const dm_tensor *w,
                                   const dm_tensor *b, const dm_tensor *label, int32_t ignore) {
   DM_REAL_ARG(op, x);
-  DM_REAL_ARG(op, w);
-  DM_REAL_ARG(op, lse);
+  DM_LIKE_ARG(op, w, x);
+  DM_F32_ARG(op, lse);
   DM_TRY(dm_check_matrix(op, "x", x));
   DM_TRY(dm_check_matrix(op, "w", w));
   if (x->shape[1] != w->shape[1]) {
@@ -60,7 +60,7 @@ static dm_status check_projection(const char *op, const dm_tensor *lse, const dm
   }
   DM_TRY(dm_check_vector(op, "lse", lse, x->shape[0], "rows of x"));
   if (b) {
-    DM_REAL_ARG(op, b);
+    DM_LIKE_ARG(op, b, x);
     DM_TRY(dm_check_vector(op, "b", b, w->shape[0], "rows of w"));
   }
   return check_labels(op, label, x->shape[0], w->shape[0], ignore);
@@ -87,9 +87,9 @@ dm_status dm_linear_xent_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const 
   DM_TRY(check_projection(op, lse, x, w, b, label, ignore));
   DM_TRY(check_scalar(op, "dloss", dloss));
   DM_TRY(dm_check_grad(op, "dx", dx, "x", x));
-  DM_TRY(dm_check_grad(op, "dw", dw, "w", w));
+  DM_TRY(dm_check_weight_grad(op, "dw", dw, "w", w));
   if (db) {
-    DM_REAL_ARG(op, db);
+    DM_F32_ARG(op, db);
     DM_TRY(dm_check_vector(op, "db", db, w->shape[0], "rows of w"));
   }
   const dm_tensor *all[] = { dx, dw, db, dloss, lse, x, w, b, label };
@@ -104,7 +104,7 @@ dm_status dm_mse_fwd(dm_tensor *loss, const dm_tensor *x, const dm_tensor *targe
   const char *op = "mse";
   DM_TRY(check_scalar(op, "loss", loss));
   DM_REAL_ARG(op, x);
-  DM_REAL_ARG(op, target);
+  DM_LIKE_ARG(op, target, x);
   DM_TRY(dm_check_same(op, "target", target, "x", x));
   const dm_tensor *all[] = { loss, x, target };
   dm_device *d;
@@ -117,7 +117,7 @@ dm_status dm_mse_bwd(dm_tensor *dx, const dm_tensor *dloss, const dm_tensor *x,
   const char *op = "mse backward";
   DM_TRY(check_scalar(op, "dloss", dloss));
   DM_REAL_ARG(op, x);
-  DM_REAL_ARG(op, target);
+  DM_LIKE_ARG(op, target, x);
   DM_TRY(dm_check_same(op, "target", target, "x", x));
   DM_TRY(dm_check_grad(op, "dx", dx, "x", x));
   const dm_tensor *all[] = { dx, dloss, x, target };

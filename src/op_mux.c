@@ -3,16 +3,16 @@
 
 static dm_status check_mux(const char *op, const char *arg, const dm_tensor *state, const dm_tensor *x,
                            const dm_tensor *key, const dm_tensor *weight) {
-  DM_TRY(dm_check_type(op, arg, state, DM_F32));
   DM_REAL_ARG(op, x);
-  DM_REAL_ARG(op, key);
+  DM_TRY(dm_check_like(op, arg, state, "x", x));
+  DM_LIKE_ARG(op, key, x);
   if (x->ndim != 4) return dm_fail(DM_ESHAPE, "%s: x is %s, expected [B, N, S, C]", op, dm_shape_text(x));
   int B = x->shape[0], N = x->shape[1], S = x->shape[2], C = x->shape[3];
   const int32_t states[3] = { B, S, C }, keys[3] = { N, C, C }, weights[2] = { B, N };
   DM_TRY(dm_check_shape(op, arg, state, 3, states));
   DM_TRY(dm_check_shape(op, "key", key, key->ndim == 3 ? 3 : 2, keys));
   if (!weight) return DM_OK;
-  DM_REAL_ARG(op, weight);
+  DM_F32_ARG(op, weight);
   return dm_check_shape(op, "weight", weight, 2, weights);
 }
 
@@ -30,7 +30,7 @@ dm_status dm_mux_bwd(dm_tensor *dx, dm_tensor *dkey, const dm_tensor *dy, const 
   const char *op = "mux backward";
   DM_TRY(check_mux(op, "dy", dy, x, key, weight));
   DM_TRY(dm_check_grad(op, "dx", dx, "x", x));
-  DM_TRY(dm_check_grad(op, "dkey", dkey, "key", key));
+  DM_TRY(dm_check_weight_grad(op, "dkey", dkey, "key", key));
   const dm_tensor *all[] = { dx, dkey, dy, x, key, weight };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 6, all));
@@ -41,8 +41,8 @@ dm_status dm_mux_bwd(dm_tensor *dx, dm_tensor *dkey, const dm_tensor *dy, const 
 
 static dm_status check_pool(const char *op, const char *pooled_name, const dm_tensor *pooled, const char *rows_name,
                             const dm_tensor *rows, const dm_tensor *span, dm_device **d) {
-  DM_TRY(dm_check_type(op, pooled_name, pooled, DM_F32));
   DM_TRY(dm_check_type(op, rows_name, rows, DM_F32));
+  DM_TRY(dm_check_like(op, pooled_name, pooled, rows_name, rows));
   DM_INT_ARG(op, span);
   const int32_t spans[2] = { -1, 2 };
   DM_TRY(dm_check_shape(op, "span", span, 2, spans));

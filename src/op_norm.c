@@ -4,12 +4,12 @@
 static dm_status check(const char *op, const dm_tensor *x, const dm_tensor *r, const dm_tensor *w,
                        const dm_tensor *stat, float p) {
   DM_REAL_ARG(op, x);
-  DM_REAL_ARG(op, w);
-  DM_REAL_ARG(op, stat);
+  DM_LIKE_ARG(op, w, x);
+  DM_F32_ARG(op, stat);
   DM_TRY(dm_check_p(op, p));
   DM_TRY(dm_check_vector(op, "w", w, dm_cols(x), "last dimension of x"));
   if (r) {
-    DM_REAL_ARG(op, r);
+    DM_LIKE_ARG(op, r, x);
     DM_TRY(dm_check_same(op, "r", r, "x", x));
   } else if (p > 0) {
     return dm_fail(DM_EARG, "%s: p is %g without r, expected 0", op, p);
@@ -23,8 +23,8 @@ dm_status dm_layernorm_fwd(dm_tensor *y, dm_tensor *stat, const dm_tensor *x, co
                            float eps) {
   const char *op = "layernorm";
   DM_TRY(check(op, x, r, w, stat, p));
-  DM_REAL_ARG(op, y);
-  DM_REAL_ARG(op, b);
+  DM_LIKE_ARG(op, y, x);
+  DM_LIKE_ARG(op, b, x);
   DM_TRY(dm_check_vector(op, "b", b, dm_cols(x), "last dimension of x"));
   DM_TRY(dm_check_same(op, "y", y, "x", x));
   if (!(eps > 0)) return dm_fail(DM_EARG, "%s: eps is %g, expected > 0", op, eps);
@@ -40,12 +40,12 @@ dm_status dm_layernorm_bwd(dm_tensor *dx, dm_tensor *dr, dm_tensor *dw, dm_tenso
                            uint32_t acc) {
   const char *op = "layernorm backward";
   DM_TRY(check(op, x, r, w, stat, p));
-  DM_REAL_ARG(op, dy);
+  DM_LIKE_ARG(op, dy, x);
   DM_TRY(dm_check_same(op, "dy", dy, "x", x));
   DM_TRY(dm_check_grad(op, "dx", dx, "x", x));
   DM_TRY(dm_check_grad(op, "dr", dr, "x", x));
-  DM_TRY(dm_check_grad(op, "dw", dw, "w", w));
-  DM_TRY(dm_check_grad(op, "db", db, "w", w));
+  DM_TRY(dm_check_weight_grad(op, "dw", dw, "w", w));
+  DM_TRY(dm_check_weight_grad(op, "db", db, "w", w));
   if (dr && !r) return dm_fail(DM_EARG, "%s: dr is given, expected NULL as r is", op);
   const dm_tensor *all[] = { dx, dr, dw, db, dy, x, r, w, stat };
   dm_device *d;

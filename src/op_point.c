@@ -1,11 +1,11 @@
 /* op_point.c -- add, scale, act, dropout: check the arguments, then dispatch; no arithmetic. */
 #include "op.h"
 
-/* Both real, of one shape, on one device. */
+/* Both real, of one type, of one shape, on one device. */
 static dm_status check_pair(const char *op, const char *arg, const dm_tensor *t, const char *ref, const dm_tensor *r,
                             dm_device **d) {
   DM_TRY(dm_check_type(op, ref, r, DM_F32));
-  DM_TRY(dm_check_type(op, arg, t, DM_F32));
+  DM_TRY(dm_check_like(op, arg, t, ref, r));
   DM_TRY(dm_check_same(op, arg, t, ref, r));
   const dm_tensor *both[] = { t, r };
   return dm_check_device(op, d, 2, both);

@@ -87,7 +87,8 @@ describe('the house', function()
         assert.is_truthy(allowed, where .. ' includes ' .. tostring(included))
         local launches = path:find 'common%.cuh$' and line:find 'kernel<<<grid'
         assert.is_truthy(launches or not line:find '<<<', where .. ' launches other than through launch()')
-        assert.is_nil(path:find '%.cu$' and line:find '__shared__', where .. ' names shared memory other than by DM_SHARED')
+        local shared = path:find '%.cu$' and line:find '__shared__'
+        assert.is_nil(shared, where .. ' names shared memory other than by DM_SHARED')
       end
     end
   end)

@@ -121,10 +121,10 @@ dm_status cpu_mse_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dloss, const
                       const dm_tensor *target, uint32_t acc);
 dm_status cpu_count_correct(dm_device *d, dm_tensor *hits, const dm_tensor *logits,
                             const dm_tensor *label, int32_t ignore);
-dm_status cpu_adamw(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, const dm_tensor *g,
-                    const dm_tensor *norm, double decayed, float beta1, float beta2, float eps,
+dm_status cpu_adamw(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, dm_tensor *copy,
+                    const dm_tensor *g, const dm_tensor *norm, double decayed, float beta1, float beta2, float eps,
                     float decay, float clip);
-dm_status cpu_sgd(dm_device *d, dm_tensor *p, dm_tensor *m, const dm_tensor *g,
+dm_status cpu_sgd(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *copy, const dm_tensor *g,
                   const dm_tensor *norm, double decayed, float momentum, float decay, float clip);
 dm_status cpu_norm2(dm_device *d, dm_tensor *out, const dm_tensor *x);
 dm_status cpu_zero(dm_device *d, dm_tensor *x);

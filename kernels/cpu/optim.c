@@ -15,8 +15,15 @@ static dm_real clip_factor(const dm_tensor *norm, float clip) {
   return n > clip ? (dm_real)clip / n : 1;
 }
 
-dm_status cpu_adamw(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, const dm_tensor *g,
-                    const dm_tensor *norm, double decayed, float beta1, float beta2, float eps,
+/* copy = p rounded to bf16, elements [i, end), where a copy is wanted. */
+static void round_copy(dm_tensor *copy, const dm_tensor *p, size_t i, size_t end) {
+  if (!copy) return;
+  uint16_t *o = copy->data;
+  for (const dm_real *P = p->data; i < end; i++) o[i] = cpu_bf16((float)P[i]);
+}
+
+dm_status cpu_adamw(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, dm_tensor *copy,
+                    const dm_tensor *g, const dm_tensor *norm, double decayed, float beta1, float beta2, float eps,
                     float decay, float clip) {
   size_t n = dm_numel(p), border = (size_t)decayed;
   double t = d->knobs.update;
@@ -41,21 +48,26 @@ dm_status cpu_adamw(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, cons
       }
       i = stop;
     }
+    round_copy(copy, p, c * SPAN, end);
   }
   return DM_OK;
 }
 
-dm_status cpu_sgd(dm_device *d, dm_tensor *p, dm_tensor *m, const dm_tensor *g,
+dm_status cpu_sgd(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *copy, const dm_tensor *g,
                   const dm_tensor *norm, double decayed, float momentum, float decay, float clip) {
   size_t n = dm_numel(p), border = (size_t)decayed;
   dm_real factor = clip_factor(norm, clip), lr = d->knobs.lr;
   dm_real *P = p->data, *M = m ? m->data : NULL;
   const dm_real *G = g->data;
 #pragma omp parallel for schedule(static)
-  for (size_t k = 0; k < n; k++) {
-    dm_real q = G[k] * factor + (k < border ? (dm_real)decay * P[k] : 0);
-    if (M) q = M[k] = (dm_real)momentum * M[k] + q;
-    P[k] -= lr * q;
+  for (size_t c = 0; c < spans(n); c++) {
+    size_t end = c * SPAN + SPAN < n ? c * SPAN + SPAN : n;
+    for (size_t k = c * SPAN; k < end; k++) {
+      dm_real q = G[k] * factor + (k < border ? (dm_real)decay * P[k] : 0);
+      if (M) q = M[k] = (dm_real)momentum * M[k] + q;
+      P[k] -= lr * q;
+    }
+    round_copy(copy, p, c * SPAN, end);
   }
   return DM_OK;
 }

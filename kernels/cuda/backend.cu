@@ -193,11 +193,11 @@ template <int number, class... A, dm_status (*f)(dm_device *, A...)> struct row<
 
 #ifndef __CUDACC__
 /* In the emulated build an op that is not written yet says so when it is called, so that the others can be tested. */
-template <class F> struct absent;
-template <class... A> struct absent<dm_status (*)(dm_device *, A...)> {
-  static dm_status run(dm_device *d, A...) { return fail(DM_EINTERNAL, "%s: not written yet", cuda_of(d)->op); }
+template <int number, class F> struct absent;
+template <int number, class... A> struct absent<number, dm_status (*)(dm_device *, A...)> {
+  static dm_status run(dm_device *, A...) { return fail(DM_EINTERNAL, "%s: not written yet", op_names[number]); }
 };
-#define DM_ABSENT(op) table.op = absent<decltype(table.op)>::run;
+#define DM_ABSENT(op) table.op = absent<NUMBER_##op, decltype(table.op)>::run;
 #else
 #define DM_ABSENT(op)
 #endif

@@ -3,7 +3,8 @@
 
 enum {
   RUN = 64,                              /* rows of one partial sum: depends on nothing but the problem */
-  COLUMNS = 128                          /* columns, and threads, of a block */
+  COLUMNS = 128,                         /* columns, and threads, of a block */
+  GROUPS = 8                             /* stretches of partial sums that are added side by side */
 };
 
 static int runs_of(int rows) { return (rows + RUN - 1) / RUN; }
@@ -19,17 +20,23 @@ template <class T> __global__ void column_run_kernel(float *part, const T *x, in
   part[(size_t)blockIdx.y * cols + j] = sum;
 }
 
-/* A thread adds the partial sums of one column in order. */
+/* A block adds the partial sums of 32 columns: GROUPS warps take as many equal stretches of them, in order, and the first
+** adds the stretches, in order. */
 static __global__ void column_finish_kernel(float *out, const float *part, int count, size_t stride, int cols, bool add) {
-  int j = blockIdx.x * COLUMNS + threadIdx.x;
-  if (j >= cols) return;
-  float sum = add ? out[j] : 0.0f;
-  for (int k = 0; k < count; k++) sum += part[(size_t)k * stride + j];
-  out[j] = sum;
+  DM_SHARED(float, sums, GROUPS * WARP);
+  int lane = threadIdx.x % WARP, group = threadIdx.x / WARP, j = blockIdx.x * WARP + lane;
+  int each = (count + GROUPS - 1) / GROUPS, from = group * each;
+  float sum = 0;
+  for (int k = from; j < cols && k < from + each && k < count; k++) sum += part[(size_t)k * stride + j];
+  sums[threadIdx.x] = sum;
+  __syncthreads();
+  if (group || j >= cols) return;
+  for (int g = 1; g < GROUPS; g++) sum += sums[g * WARP + lane];
+  out[j] = add ? out[j] + sum : sum;
 }
 
 dm_status column_finish(dm_device *d, float *out, const float *part, int count, size_t stride, int cols, bool add) {
-  return launch(d, column_finish_kernel, blocks(cols, COLUMNS), COLUMNS, 0, out, part, count, stride, cols, add);
+  return launch(d, column_finish_kernel, blocks(cols, WARP), GROUPS * WARP, 0, out, part, count, stride, cols, add);
 }
 
 dm_status column_sum(dm_device *d, float *out, const void *x, int dtype, int rows, int cols, float *part, bool add) {

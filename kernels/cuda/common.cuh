@@ -223,6 +223,18 @@ __device__ static inline void block_sum2(float &a, float &b) {
   __syncthreads();
 }
 
+/* The sum in double by a block of `threads`, a power of two: thread 0 gets it. For losses and norms. */
+template <int threads> __device__ static inline double block_sum_double(double v) {
+  DM_SHARED(double, part, threads);
+  part[threadIdx.x] = v;
+  __syncthreads();
+  for (int k = threads / 2; k; k /= 2) {
+    if ((int)threadIdx.x < k) part[threadIdx.x] += part[threadIdx.x + k];
+    __syncthreads();
+  }
+  return part[0];
+}
+
 /* -- functions ------------------------------------------------------------------------------------------------- */
 
 /* The activations of datamux.h: GELU is the exact form. */

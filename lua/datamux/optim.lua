@@ -14,11 +14,11 @@ function Optimiser.new(model, o)
     kind = o.kind or 'adamw', beta1 = o.beta1 or 0.9, beta2 = o.beta2 or 0.999, eps = o.eps or 1e-8,
     decay = o.decay or 0, clip = o.clip or 0, momentum = o.momentum or 0 } }, Optimiser)
   local n = model.block.p:numel()
-  self.norm = Tensor.lasting({ 1 }):fill(0)
+  self.norm = Tensor.lasting({ 1 }, 'f32'):fill(0)
   if self.o.kind == 'adamw' then
-    self.m, self.v = Tensor.lasting({ n }):fill(0), Tensor.lasting({ n }):fill(0)
+    self.m, self.v = Tensor.lasting({ n }, 'f32'):fill(0), Tensor.lasting({ n }, 'f32'):fill(0)
   elseif self.o.kind == 'sgd' then
-    if self.o.momentum > 0 then self.m = Tensor.lasting({ n }):fill(0) end
+    if self.o.momentum > 0 then self.m = Tensor.lasting({ n }, 'f32'):fill(0) end
   else
     core.raise(("optimiser: kind is '%s', expected adamw or sgd"):format(tostring(o.kind)))
   end
@@ -35,10 +35,11 @@ function Optimiser:step()
     check(C.dm_norm2(norm, block.g.c))
   end
   if o.kind == 'adamw' then
-    check(C.dm_adamw(block.p.c, self.m.c, self.v.c, block.g.c, norm, block.decayed, o.beta1, o.beta2, o.eps,
-      o.decay, o.clip))
+    check(C.dm_adamw(block.p.c, self.m.c, self.v.c, core.ptr(block.copy), block.g.c, norm, block.decayed, o.beta1,
+      o.beta2, o.eps, o.decay, o.clip))
   else
-    check(C.dm_sgd(block.p.c, core.ptr(self.m), block.g.c, norm, block.decayed, o.momentum, o.decay, o.clip))
+    check(C.dm_sgd(block.p.c, core.ptr(self.m), core.ptr(block.copy), block.g.c, norm, block.decayed, o.momentum,
+      o.decay, o.clip))
   end
 end
 

@@ -334,6 +334,7 @@ function M.load(path, o)
   end
   local net = Module.build(assemble.model(d.config, d.data), allow.missing and d.config.seed or nil)
   local report = M.fill(file, net:named())
+  net:refresh()
   accept(report, path, allow)
   net:train(false)
   return setmetatable({ model = net, tokenizer = d.data.tok, labels = d.data.label_names, n = d.config.mux.n,

@@ -52,6 +52,8 @@ M.root = group('recipe', 'a run', {
   leaf('profile', 'string', 'auto', 'which part of `profiles`; auto: small on a CPU, else paper',
     { choice = { 'auto', 'small', 'paper' } }),
   leaf('device', 'string', 'auto', 'auto, cpu, cuda or cuda:N'),
+  leaf('precision', 'string', 'f32', 'type of activations and of the weights that are read; bf16 keeps f32 masters',
+    { choice = { 'f32', 'bf16' } }),
   group('model', 'the network', {
     leaf('kind', 'string', 'tmux', 'multiplexed, or the plain Transformer', { choice = { 'tmux', 'plain' } }),
     leaf('layers', 'integer', 4, 'encoder layers', positive),

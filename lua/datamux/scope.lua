@@ -13,6 +13,8 @@ local out_device, out_arena = ffi.new 'dm_device *[1]', ffi.new 'dm_arena *[1]'
 local knobs = ffi.new 'dm_knobs'
 local memory = ffi.new 'dm_memory'
 
+M.compute = 'f32'            -- type of activations and of the weights that ops read: Tensor.new's default
+
 --- The device in use: `name` ('auto', 'cpu', 'cuda', 'cuda:1') opens it, and is only allowed before first use.
 --- Default: DATAMUX_DEVICE, else auto. Raises with the reason where it cannot run.
 function M.device(name)
@@ -33,6 +35,19 @@ end
 function M.about()
   local d = M.device()
   return ('%s (%s)'):format(ffi.string(C.dm_device_name(d)), ffi.string(C.dm_device_about(d)))
+end
+
+--- Sets the compute type: 'f32', or 'bf16' where the device takes it; before the model is built. Raises where it does
+--- not.
+function M.precision(name)
+  if name ~= 'f32' and name ~= 'bf16' then
+    core.raise(("precision: '%s', expected f32 or bf16"):format(tostring(name)))
+  end
+  if C.dm_device_takes(M.device(), core.dtypes[name]) == 0 then
+    core.raise(('precision: %s on %s, expected f32: this device does not compute in it'):format(name,
+      ffi.string(C.dm_device_name(M.device()))))
+  end
+  M.compute = name
 end
 
 local function collect_if_needed(bytes)

@@ -18,7 +18,7 @@ local ptype = { [C.DM_F32] = ffi.typeof(core.real .. '*'), [C.DM_I32] = ffi.type
 
 local function describe(shape, dtype)
   local c = new_c()
-  local id = core.dtypes[dtype or 'f32']
+  local id = core.dtypes[dtype or scope.compute]
   if not id then core.raise(("tensor: dtype is '%s', expected f32, bf16 or i32"):format(tostring(dtype))) end
   if #shape < 1 or #shape > 6 then
     core.raise(('tensor: shape has %d dimensions, expected 1 to 6'):format(#shape))
@@ -36,8 +36,8 @@ end
 
 local function wrap(c, owner) return setmetatable({ c = c, owner = owner }, Tensor) end
 
---- An uninitialised tensor in the running step, or lasting outside one. shape: list of sizes; dtype: 'f32'
---- (default), 'bf16', 'i32'. Raises on a bad shape and when memory is exhausted.
+--- An uninitialised tensor in the running step, or lasting outside one. shape: list of sizes; dtype: 'f32', 'bf16',
+--- 'i32' (default: scope.compute, f32 unless bf16 was asked for). Raises on a bad shape and when memory is exhausted.
 function Tensor.new(shape, dtype)
   local c = describe(shape, dtype)
   return wrap(c, scope.alloc(c))
@@ -75,7 +75,11 @@ function Tensor.from(values, shape, dtype)
   local n = t:numel()
   if #flat ~= n then core.raise(('tensor: %d values, expected %d'):format(#flat, n)) end
   local id = t.c.dtype
-  if id == C.DM_BF16 then core.raise 'tensor: bf16 values, expected f32 or i32 (cast afterwards)' end
+  if id == C.DM_BF16 then
+    local f = Tensor.from(flat, t:shape(), 'f32')
+    check(C.dm_cast(t.c, f.c))
+    return t
+  end
   local host = ctype[id](math.max(n, 1))
   for i = 1, n do host[i - 1] = flat[i] end
   check(C.dm_tensor_put(t.c, host, t:bytes()))
@@ -162,7 +166,7 @@ end
 --- The values as a flat list of numbers.
 function Tensor:totable()
   if self.c.dtype == C.DM_BF16 then
-    local f = Tensor.new(self:shape())
+    local f = Tensor.new(self:shape(), 'f32')
     check(C.dm_cast(f.c, self.c))
     return f:totable()
   end
@@ -212,7 +216,7 @@ function Tensor:__tostring()
   if self:numel() == 0 then return head .. '  empty' end
   if self.c.dtype == C.DM_BF16 then
     return scope.step(function()
-      local f = Tensor.new(self:shape())
+      local f = Tensor.new(self:shape(), 'f32')
       check(C.dm_cast(f.c, self.c))
       return (tostring(f):gsub('^f32', 'bf16'))
     end)

@@ -29,6 +29,7 @@ local M = {}
 function M.new(config, o)
   local self = setmetatable({ config = config, run_dir = o.run, log = o.log }, Session)
   self.data = assemble.data(config)
+  scope.precision(config.precision)
   self.model = Module.build(assemble.model(config, self.data), config.seed)
   self.optimiser = Optimiser.new(self.model, {})
   self.stages = assemble.stages(config, self.data)
@@ -141,6 +142,7 @@ end
 --- Continues from what checkpoint.load returned.
 function Session:restore(from)
   checkpoint.copy(from.model, self.model:named(), 'model')
+  self.model:refresh()
   checkpoint.copy(from.optimiser, self.optimiser:state(), 'optimiser')
   self.at = from.state
   self.at.history = self.at.history or {}
@@ -204,7 +206,10 @@ end
 function Session:results()
   local o = self:evaluation_options()
   local best = self.run_dir and self.at.best and checkpoint.load_best(self.run_dir)
-  if best then checkpoint.copy(best.model, self.model:named(), 'model') end
+  if best then
+    checkpoint.copy(best.model, self.model:named(), 'model')
+    self.model:refresh()
+  end
   local r, wish, dev = {}, self.config.eval, self.data.dev
   if self.at.best then
     o.bootstrap = wish.bootstrap

@@ -25,7 +25,7 @@ describe('adamw', function()
         local G = h.tensor(g)
         dm.scope.knobs { lr = lr, update = t }
         check(C.dm_norm2(norm.c, G.c))
-        check(C.dm_adamw(p.c, m.c, v.c, G.c, norm.c, decayed, b1, b2, eps, decay, clip))
+        check(C.dm_adamw(p.c, m.c, v.c, nil, G.c, norm.c, decayed, b1, b2, eps, decay, clip))
         local square = 0
         for i = 1, n do square = square + g[i] ^ 2 end
         h.close({ norm:item() }, { math.sqrt(square) }, h.twin and 1e-12 or 1e-6)
@@ -42,12 +42,30 @@ describe('adamw', function()
     end)
   end)
 
+  it('writes a copy in bf16 in the same pass', function()
+    dm.scope.knobs { lr = 0.01, update = 1 }
+    dm.step(function()
+      local p, g, copy, want = h.tensor(h.rand(n)), h.tensor(h.rand(n)), dm.Tensor.new({ n }, 'bf16'),
+        dm.Tensor.new({ n }, 'bf16')
+      check(C.dm_adamw(p.c, dm.zeros(n).c, dm.zeros(n).c, copy.c, g.c, nil, decayed, 0.9, 0.99, 1e-8, 0.1, 1))
+      check(C.dm_cast(want.c, p.c))
+      assert.are.same(want:totable(), copy:totable())
+      check(C.dm_sgd(p.c, nil, copy.c, g.c, nil, decayed, 0, 0.1, 1))
+      check(C.dm_cast(want.c, p.c))
+      assert.are.same(want:totable(), copy:totable())
+    end)
+  end)
+
   it('refuses what does not fit', function()
     dm.scope.knobs { update = 1 }
+    h.refuses(function()
+      check(C.dm_adamw(dm.zeros(4).c, dm.zeros(4).c, dm.zeros(4).c, dm.zeros(4).c, dm.zeros(4).c, nil, 4, 0.9, 0.99,
+        1e-8, 0, 1))
+    end, 'adamw: copy is not bf16')
     local function update(o)
       return function()
         local p = dm.zeros(4)
-        check(C.dm_adamw(p.c, dm.zeros(o.m or 4).c, dm.zeros(4).c, dm.zeros(o.g or 4).c, nil, o.decayed or 4,
+        check(C.dm_adamw(p.c, dm.zeros(o.m or 4).c, dm.zeros(4).c, nil, dm.zeros(o.g or 4).c, nil, o.decayed or 4,
           o.beta1 or 0.9, 0.99, o.eps or 1e-8, 0, 1))
       end
     end
@@ -69,7 +87,7 @@ describe('sgd', function()
       for t = 1, 3 do
         local g = h.rand(n)
         dm.scope.knobs { lr = lr, update = t }
-        check(C.dm_sgd(p.c, m.c, h.tensor(g).c, nil, decayed, momentum, decay, 0))
+        check(C.dm_sgd(p.c, m.c, nil, h.tensor(g).c, nil, decayed, momentum, decay, 0))
         for i = 1, n do
           M[i] = momentum * M[i] + g[i] + (i <= decayed and decay or 0) * P[i]
           P[i] = P[i] - lr * M[i]
@@ -80,7 +98,7 @@ describe('sgd', function()
   end)
 
   it('refuses momentum without a buffer', function()
-    h.refuses(function() check(C.dm_sgd(dm.zeros(4).c, nil, dm.zeros(4).c, nil, 0, 0.9, 0, 0)) end,
+    h.refuses(function() check(C.dm_sgd(dm.zeros(4).c, nil, nil, dm.zeros(4).c, nil, 0, 0.9, 0, 0)) end,
       'sgd: momentum is 0.9 without m')
   end)
 end)

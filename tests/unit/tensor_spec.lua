@@ -64,3 +64,27 @@ describe('random fills', function()
     assert.is_true(s[0] >= -1 and s[1] < 3)
   end)
 end)
+
+describe('bf16 on the CPU', function()
+  local cpu = dm.scope.about():find '^cpu'
+
+  it('is stored and cast, but refused by ops and as the precision of a run', function()
+    if not cpu then return pending 'this device computes in bf16' end
+    dm.step(function()
+      local x = dm.tensor({ 1, 2.5 }, nil, 'bf16')
+      assert.are.same({ 1, 2.5 }, x:totable())
+      h.refuses(function() dm.scale(x, 2) end, 'scale: x is bf16, expected f32: cpu does not compute in bf16')
+    end)
+    h.refuses(function() dm.scope.precision 'bf16' end, 'precision: bf16 on cpu, expected f32')
+    h.refuses(function() dm.scope.precision 'f16' end, "precision: 'f16', expected f32 or bf16")
+    assert.are.equal('f32', dm.scope.compute)
+  end)
+
+  it('is refused beside f32', function()
+    dm.step(function()
+      local x, y = dm.zeros(2), dm.Tensor.new({ 2 }, 'bf16')
+      h.refuses(function() core.check(core.C.dm_scale_fwd(y.c, x.c, 1)) end,
+        'scale: y is bf16, expected f32 %(the type of x%)')
+    end)
+  end)
+end)

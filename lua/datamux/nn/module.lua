@@ -2,9 +2,11 @@
 --
 -- A module declares parameters and children while it is constructed; nothing is allocated until
 -- Module.build(model), which lays all parameters into one flat lasting block per role (values, gradients),
--- decayed ones first, each aligned to 256 bytes. Optimiser, norm and save are then single calls over the block.
+-- decayed ones first, each aligned to 64 elements. Optimiser, norm and save are then single calls over the block.
+-- Under scope.precision 'bf16' the ops read a bf16 copy of the values, which the optimiser writes with them.
 -- Tying is sharing the tensor. Paths follow Hugging Face: encoder.layer.3.attention.qkv.weight.
 local core = require 'datamux.ffi'
+local scope = require 'datamux.scope'
 local Tensor = require 'datamux.tensor'
 local C, check = core.C, core.check
 
@@ -88,26 +90,28 @@ local function adopt(t, view)
   t.c, t.owner = view.c, view.owner
 end
 
-local function initialise(t, seed, site)
+-- Initial values of parameter t, into its f32 storage `master`.
+local function initialise(t, master, seed, site)
   local init = t.spec.init
   if type(init) == 'function' then
-    init(t, seed, site)
+    init(master, seed, site)
   elseif type(init) == 'table' then
-    t:fill(init.fill)
+    master:fill(init.fill)
   else
-    t:normal(0, init, seed, site)
+    master:normal(0, init, seed, site)
   end
   local row = t.spec.zero_row
   if row then
-    t:view({ t:cols() }, row * t:cols()):fill(0)
+    master:view({ t:cols() }, row * t:cols()):fill(0)
     t.zero_grad = t.store:view({ t:cols() }, row * t:cols())
   end
 end
 
 --- Lays out, allocates and initialises the parameters and buffers of `model`; numbers its dropout sites.
---- Fills model.block = { p, g, decayed, list }: flat values and gradients, how many elements decay, and the
---- parameters with name, tensor, offset and n. seed: of the initial values; without one all are zero and there are no
---- gradients: a finished model, whose values are read from a file. Returns model.
+--- Fills model.block = { p, g, copy, decayed, list, buffers }: flat values and gradients in f32, the bf16 copy (nil in
+--- f32), how many elements decay, and the parameters with name, tensor, master (its f32 values; tensor itself in f32),
+--- offset and n. seed: of the initial values; without one all are zero and there are no gradients: a finished model,
+--- whose values are read from a file. Returns model.
 function Module.build(model, seed)
   local list, buffers, site = {}, {}, 0
   model:each(function(m)
@@ -127,25 +131,38 @@ function Module.build(model, seed)
     end
     if pass == 1 then decayed = n end
   end
-  local p, g = Tensor.lasting({ math.max(n, 1) }):fill(0), nil
-  if seed then g = Tensor.lasting({ math.max(n, 1) }):fill(0) end
+  local size = { math.max(n, 1) }
+  local p, g = Tensor.lasting(size, 'f32'):fill(0), nil
+  if seed then g = Tensor.lasting(size, 'f32'):fill(0) end
+  local copy = scope.compute == 'bf16' and Tensor.lasting(size, 'bf16') or nil
   for i, e in ipairs(list) do
-    local t = e.tensor
-    adopt(t, p:view(t.spec.shape, e.offset))
+    local t, master = e.tensor, p:view(e.tensor.spec.shape, e.offset)
+    adopt(t, copy and copy:view(t.spec.shape, e.offset) or master)
+    e.master = copy and master or t
     t.name = e.name
     if seed then
       t.store = g:view(t.spec.shape, e.offset)
-      initialise(t, seed, 1000 + i)
+      initialise(t, e.master, seed, 1000 + i)
     end
   end
   for i, e in ipairs(buffers) do
-    local t = e.tensor
-    adopt(t, Tensor.lasting(t.spec.shape):fill(0))
-    if seed then t.spec.make(t, seed, 500 + i) end
+    local t, master = e.tensor, Tensor.lasting(e.tensor.spec.shape, 'f32'):fill(0)
+    adopt(t, copy and Tensor.lasting(t.spec.shape, 'bf16') or master)
+    e.master = copy and master or t
+    if seed then t.spec.make(e.master, seed, 500 + i) end
     t.name = e.name
   end
-  model.block = { p = p, g = g, decayed = decayed, list = list, buffers = buffers, n = n }
+  model.block = { p = p, g = g, copy = copy, decayed = decayed, list = list, buffers = buffers, n = n }
+  model:refresh()
   return model
+end
+
+--- After the f32 values were written by other than the optimiser (a checkpoint): the bf16 copy follows them.
+function Module:refresh()
+  local block = self.block
+  if not block.copy then return end
+  check(C.dm_cast(block.copy.c, block.p.c))
+  for _, e in ipairs(block.buffers) do check(C.dm_cast(e.tensor.c, e.master.c)) end
 end
 
 --- Number of trained values.
@@ -158,8 +175,8 @@ end
 --- Parameters and frozen tensors by path: what a checkpoint holds.
 function Module:named()
   local out = {}
-  for _, e in ipairs(self.block.list) do out[e.name] = e.tensor end
-  for _, e in ipairs(self.block.buffers) do out[e.name] = e.tensor end
+  for _, e in ipairs(self.block.list) do out[e.name] = e.master end
+  for _, e in ipairs(self.block.buffers) do out[e.name] = e.master end
   return out
 end
 

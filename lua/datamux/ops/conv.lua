@@ -20,8 +20,8 @@ function conv2d.fwd(x, w, b, o)
   if x:ndim() ~= 4 or w:ndim() ~= 4 then
     core.raise(('conv2d: x has %d dimensions, w has %d, expected 4'):format(x:ndim(), w:ndim()))
   end
-  local y = Tensor.new { x:size(1), w:size(1), math.max(x:size(3) + 2 * pad - w:size(3) + 1, 0),
-                         math.max(x:size(4) + 2 * pad - w:size(4) + 1, 0) }
+  local y = Tensor.new({ x:size(1), w:size(1), math.max(x:size(3) + 2 * pad - w:size(3) + 1, 0),
+                         math.max(x:size(4) + 2 * pad - w:size(4) + 1, 0) }, x:dtype())
   check(C.dm_conv2d_fwd(y.c, x.c, w.c, ptr(b), pad, groups))
   return tape.record(conv2d, y, { x = x, w = w, b = b, pad = pad, groups = groups },
     x.needs or w.needs or (b and b.needs))
@@ -42,7 +42,7 @@ function maxpool2d.fwd(x, k)
   k = k or 2
   if x:ndim() ~= 4 then core.raise(('maxpool2d: x has %d dimensions, expected 4'):format(x:ndim())) end
   local shape = { x:size(1), x:size(2), math.floor(x:size(3) / k), math.floor(x:size(4) / k) }
-  local y, at = Tensor.new(shape), Tensor.new(shape, 'i32')
+  local y, at = Tensor.new(shape, x:dtype()), Tensor.new(shape, 'i32')
   check(C.dm_maxpool2d_fwd(y.c, at.c, x.c, k))
   return tape.record(maxpool2d, y, { x = x, at = at }, x.needs)
 end

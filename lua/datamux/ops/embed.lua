@@ -26,7 +26,7 @@ function embed.fwd(ids, word, o)
   allow('embed', 'order', o.order)
   local shape = ids:shape()
   shape[#shape + 1] = word:cols()
-  local y = Tensor.new(shape)
+  local y = Tensor.new(shape, word:dtype())
   check(C.dm_embed_fwd(y.c, ids.c, ptr(o.posid), word.c, ptr(o.pos)))
   return tape.record(embed, y, { ids = ids, word = word, pos = o.pos, posid = o.posid, order = o.order },
     word.needs or (o.pos and o.pos.needs))
@@ -47,7 +47,7 @@ function gather.fwd(x, rows, by)
   want('gather', 'x', x)
   want('gather', 'rows', rows)
   allow('gather', 'order', by)
-  local y = Tensor.new { rows:numel(), x:cols() }
+  local y = Tensor.new({ rows:numel(), x:cols() }, x:dtype())
   check(C.dm_gather_fwd(y.c, x.c, rows.c))
   return tape.record(gather, y, { x = x, rows = rows, order = by }, x.needs)
 end
@@ -67,7 +67,7 @@ function scatter.fwd(x, rows, n, by)
   want('scatter', 'x', x)
   want('scatter', 'rows', rows)
   allow('scatter', 'order', by)
-  local y = Tensor.new { n, x:cols() }
+  local y = Tensor.new({ n, x:cols() }, x:dtype())
   by = by or order.of(rows, n)
   check(C.dm_scatter_fwd(y.c, x.c, rows.c, by.c))
   return tape.record(scatter, y, { x = x, rows = rows }, x.needs)
@@ -99,7 +99,7 @@ function embed_mux.fwd(ids, word, pos, o)
   allow('embed_mux', 'posid', o.posid)
   allow('embed_mux', 'order', o.order)
   local B, N, S = ids:size(1), ids:size(2), ids:size(3)
-  local y, stat = Tensor.new { B, S, word:cols() }, Tensor.new { B, N, S, 2 }
+  local y, stat = Tensor.new({ B, S, word:cols() }, word:dtype()), Tensor.new({ B, N, S, 2 }, 'f32')
   local a = { ids = ids, word = word, pos = pos, g = o.g, c = o.c, key = o.key, type = o.type, weight = o.weight,
               scale = o.scale or 1, posid = o.posid, order = o.order, pad = o.pad or -1, p = o.p or 0,
               site = o.site or 0, stat = stat }

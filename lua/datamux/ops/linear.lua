@@ -10,7 +10,7 @@ local M = {}
 local function widened(x, d)
   local shape = x:shape()
   shape[#shape] = d
-  return Tensor.new(shape)
+  return Tensor.new(shape, x:dtype())
 end
 
 local linear = { name = 'linear' }
@@ -44,7 +44,7 @@ function matmul.fwd(a, b, o)
   local shape = a:shape()
   shape[#shape - 1] = a:size(ta == 1 and -1 or -2)
   shape[#shape] = b:size(tb == 1 and -2 or -1)
-  local y = Tensor.new(shape)
+  local y = Tensor.new(shape, a:dtype())
   check(C.dm_matmul_fwd(y.c, a.c, b.c, ta, tb))
   return tape.record(matmul, y, { a = a, b = b, ta = ta, tb = tb }, a.needs or b.needs)
 end

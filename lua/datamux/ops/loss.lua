@@ -15,7 +15,7 @@ local xent = { name = 'xent' }
 function xent.fwd(logits, label, o)
   want('xent', 'logits', logits)
   want('xent', 'label', label)
-  local loss = Tensor.new { 1 }
+  local loss = Tensor.new({ 1 }, 'f32')
   local saved = logits.needs and tape.on and logits:like() or nil
   check(C.dm_xent_fwd(loss.c, ptr(saved), logits.c, label.c, ignored(o)))
   return tape.record(xent, loss, { logits = logits, saved = saved }, logits.needs)
@@ -36,7 +36,8 @@ function linear_xent.fwd(x, w, b, label, o)
   want('linear_xent', 'x', x)
   want('linear_xent', 'w', w)
   want('linear_xent', 'label', label)
-  local loss, hits, lse = Tensor.new { 1 }, Tensor.new({ 2 }, 'i32'), Tensor.new { x:size(1) }
+  local loss, hits = Tensor.new({ 1 }, 'f32'), Tensor.new({ 2 }, 'i32')
+  local lse = Tensor.new({ x:size(1) }, 'f32')
   local ignore = ignored(o)
   check(C.dm_linear_xent_fwd(loss.c, hits.c, lse.c, x.c, w.c, ptr(b), label.c, ignore))
   tape.record(linear_xent, loss, { x = x, w = w, b = b, label = label, lse = lse, ignore = ignore },
@@ -57,7 +58,7 @@ local mse = { name = 'mse' }
 function mse.fwd(x, target)
   want('mse', 'x', x)
   want('mse', 'target', target)
-  local loss = Tensor.new { 1 }
+  local loss = Tensor.new({ 1 }, 'f32')
   check(C.dm_mse_fwd(loss.c, x.c, target.c))
   return tape.record(mse, loss, { x = x, target = target }, x.needs)
 end

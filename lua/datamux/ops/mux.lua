@@ -16,7 +16,7 @@ function mux.fwd(x, key, o)
   want('mux', 'x', x)
   want('mux', 'key', key)
   o = o or none
-  local y = Tensor.new { x:size(1), x:size(3), x:cols() }
+  local y = Tensor.new({ x:size(1), x:size(3), x:cols() }, x:dtype())
   local scale = o.scale or 1
   check(C.dm_mux_fwd(y.c, x.c, key.c, ptr(o.weight), scale))
   return tape.record(mux, y, { x = x, key = key, weight = o.weight, scale = scale }, x.needs or key.needs)
@@ -40,7 +40,7 @@ function demux.fwd(u, v, iu, iv, o)
   want('demux', 'iv', iv)
   o = o or none
   local act = core.act('demux', o.act)
-  local y = Tensor.new { iu:numel(), u:cols() }
+  local y = Tensor.new({ iu:numel(), u:cols() }, u:dtype())
   local needs = u.needs or v.needs
   local pre = act ~= 0 and needs and tape.on and y:like() or nil
   check(C.dm_demux_fwd(y.c, ptr(pre), u.c, v.c, iu.c, iv.c, act))
@@ -68,7 +68,7 @@ function unbind.fwd(key, h, hb, a, o)
   want('unbind', 'ik', o.ik)
   want('unbind', 'ih', o.ih)
   local act = core.act('unbind', o.act)
-  local y = Tensor.new { o.ik:numel(), a:size(1) }
+  local y = Tensor.new({ o.ik:numel(), a:size(1) }, h:dtype())
   local needs = key.needs or h.needs or hb.needs or a.needs
   local pre = act ~= 0 and needs and tape.on and y:like() or nil
   check(C.dm_unbind_fwd(y.c, ptr(pre), key.c, h.c, hb.c, a.c, o.ik.c, o.ih.c, act))
@@ -93,7 +93,7 @@ local meanpool = { name = 'meanpool' }
 function meanpool.fwd(x, span)
   want('meanpool', 'x', x)
   want('meanpool', 'span', span)
-  local y = Tensor.new { span:size(1), x:cols() }
+  local y = Tensor.new({ span:size(1), x:cols() }, x:dtype())
   check(C.dm_meanpool_fwd(y.c, x.c, span.c))
   return tape.record(meanpool, y, { x = x, span = span }, x.needs)
 end

@@ -17,7 +17,7 @@ function layernorm.fwd(x, w, b, o)
   want('layernorm', 'b', b)
   o = o or none
   local r, p, site = o.r, o.p or 0, o.site or 0
-  local y, stat = x:like(), Tensor.new { x:rows(), 2 }
+  local y, stat = x:like(), Tensor.new({ x:rows(), 2 }, 'f32')
   check(C.dm_layernorm_fwd(y.c, stat.c, x.c, ptr(r), w.c, b.c, p, site, o.eps or 1e-5))
   return tape.record(layernorm, y, { x = x, w = w, b = b, r = r, p = p, site = site, stat = stat },
     x.needs or w.needs or b.needs or (r and r.needs))
