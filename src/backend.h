@@ -139,10 +139,10 @@ struct dm_backend {
   dm_status (*xent_bwd)(dm_device *d, dm_tensor *dlogits, const dm_tensor *dloss,
                         const dm_tensor *saved, uint32_t acc);
   dm_status (*linear_xent_fwd)(dm_device *d, dm_tensor *loss, dm_tensor *hits, dm_tensor *lse,
-                               const dm_tensor *x, const dm_tensor *w, const dm_tensor *b,
+                               dm_tensor *logits, const dm_tensor *x, const dm_tensor *w, const dm_tensor *b,
                                const dm_tensor *label, int32_t ignore);
   dm_status (*linear_xent_bwd)(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor *db,
-                               const dm_tensor *dloss, const dm_tensor *lse, const dm_tensor *x,
+                               dm_tensor *logits, const dm_tensor *dloss, const dm_tensor *lse, const dm_tensor *x,
                                const dm_tensor *w, const dm_tensor *b, const dm_tensor *label,
                                int32_t ignore, uint32_t acc);
   dm_status (*mse_fwd)(dm_device *d, dm_tensor *loss, const dm_tensor *x, const dm_tensor *target);

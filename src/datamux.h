@@ -416,19 +416,22 @@ dm_status dm_xent_fwd(dm_tensor *loss, dm_tensor *saved, const dm_tensor *logits
 /* dloss [1]. acc bits: dlogits. */
 dm_status dm_xent_bwd(dm_tensor *dlogits, const dm_tensor *dloss, const dm_tensor *saved, uint32_t acc);
 
-/* Vocabulary projection and cross-entropy in row chunks: loss = xent(x w^T + b, label). The [R, V] logits
-** never exist as a whole, in either direction.
-**   loss  [1]        out
-**   hits  [2]  i32   out   rows whose largest logit is the label (the first of equals), rows counted
-**   lse   [R]        out   log-sum-exp of each row's logits, needed by the backward pass
+/* Vocabulary projection and cross-entropy: loss = xent(x w^T + b, label). Without `logits` the [R, V] logits never
+** exist as a whole: they are made in row chunks, and made again by the backward pass.
+**   loss   [1]       out
+**   hits   [2]  i32  out   rows whose largest logit is the label (the first of equals), rows counted
+**   lse    [R]       out   log-sum-exp of each row's logits, needed by the backward pass
+**   logits [R, V]    out   kept for one backward pass, which then has a third less to do; NULL = not kept.
+**                          A backend may leave them alone in both directions.
 **   x [R, C], w [V, C], b [V] or NULL, label [R] i32  in */
-dm_status dm_linear_xent_fwd(dm_tensor *loss, dm_tensor *hits, dm_tensor *lse, const dm_tensor *x,
+dm_status dm_linear_xent_fwd(dm_tensor *loss, dm_tensor *hits, dm_tensor *lse, dm_tensor *logits,
+                             const dm_tensor *x, const dm_tensor *w, const dm_tensor *b,
+                             const dm_tensor *label, int32_t ignore);
+/* logits: as the forward pass left them, written over here; or NULL. acc bits: dx, dw, db. */
+dm_status dm_linear_xent_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, dm_tensor *logits,
+                             const dm_tensor *dloss, const dm_tensor *lse, const dm_tensor *x,
                              const dm_tensor *w, const dm_tensor *b, const dm_tensor *label,
-                             int32_t ignore);
-/* acc bits: dx, dw, db. */
-dm_status dm_linear_xent_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_tensor *dloss,
-                             const dm_tensor *lse, const dm_tensor *x, const dm_tensor *w,
-                             const dm_tensor *b, const dm_tensor *label, int32_t ignore, uint32_t acc);
+                             int32_t ignore, uint32_t acc);
 
 /* loss [1] = mean of (x - target)^2 over all elements. */
 dm_status dm_mse_fwd(dm_tensor *loss, const dm_tensor *x, const dm_tensor *target);

@@ -66,25 +66,34 @@ static dm_status check_projection(const char *op, const dm_tensor *lse, const dm
   return check_labels(op, label, x->shape[0], w->shape[0], ignore);
 }
 
-dm_status dm_linear_xent_fwd(dm_tensor *loss, dm_tensor *hits, dm_tensor *lse, const dm_tensor *x,
-                             const dm_tensor *w, const dm_tensor *b, const dm_tensor *label,
-                             int32_t ignore) {
-  const char *op = "linear_xent";
-  DM_TRY(check_projection(op, lse, x, w, b, label, ignore));
-  DM_TRY(check_scalar(op, "loss", loss));
-  DM_TRY(check_hits(op, hits));
-  const dm_tensor *all[] = { loss, hits, lse, x, w, b, label };
-  dm_device *d;
-  DM_TRY(dm_check_device(op, &d, 7, all));
-  return d->backend->linear_xent_fwd(d, loss, hits, lse, x, w, b, label, ignore);
+/* NULL, or [R, V]. */
+static dm_status check_logits(const char *op, const dm_tensor *logits, const dm_tensor *x, const dm_tensor *w) {
+  if (!logits) return DM_OK;
+  DM_REAL_ARG(op, logits);
+  return dm_check_shape(op, "logits", logits, 2, (const int32_t[]){ x->shape[0], w->shape[0] });
 }
 
-dm_status dm_linear_xent_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_tensor *dloss,
-                             const dm_tensor *lse, const dm_tensor *x, const dm_tensor *w,
-                             const dm_tensor *b, const dm_tensor *label, int32_t ignore,
-                             uint32_t acc) {
+dm_status dm_linear_xent_fwd(dm_tensor *loss, dm_tensor *hits, dm_tensor *lse, dm_tensor *logits,
+                             const dm_tensor *x, const dm_tensor *w, const dm_tensor *b,
+                             const dm_tensor *label, int32_t ignore) {
+  const char *op = "linear_xent";
+  DM_TRY(check_projection(op, lse, x, w, b, label, ignore));
+  DM_TRY(check_logits(op, logits, x, w));
+  DM_TRY(check_scalar(op, "loss", loss));
+  DM_TRY(check_hits(op, hits));
+  const dm_tensor *all[] = { loss, hits, lse, logits, x, w, b, label };
+  dm_device *d;
+  DM_TRY(dm_check_device(op, &d, 8, all));
+  return d->backend->linear_xent_fwd(d, loss, hits, lse, logits, x, w, b, label, ignore);
+}
+
+dm_status dm_linear_xent_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, dm_tensor *logits,
+                             const dm_tensor *dloss, const dm_tensor *lse, const dm_tensor *x,
+                             const dm_tensor *w, const dm_tensor *b, const dm_tensor *label,
+                             int32_t ignore, uint32_t acc) {
   const char *op = "linear_xent backward";
   DM_TRY(check_projection(op, lse, x, w, b, label, ignore));
+  DM_TRY(check_logits(op, logits, x, w));
   DM_TRY(check_scalar(op, "dloss", dloss));
   DM_TRY(dm_check_grad(op, "dx", dx, "x", x));
   DM_TRY(dm_check_weight_grad(op, "dw", dw, "w", w));
@@ -92,10 +101,10 @@ dm_status dm_linear_xent_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const 
     DM_F32_ARG(op, db);
     DM_TRY(dm_check_vector(op, "db", db, w->shape[0], "rows of w"));
   }
-  const dm_tensor *all[] = { dx, dw, db, dloss, lse, x, w, b, label };
+  const dm_tensor *all[] = { dx, dw, db, logits, dloss, lse, x, w, b, label };
   dm_device *d;
-  DM_TRY(dm_check_device(op, &d, 9, all));
-  return d->backend->linear_xent_bwd(d, dx, dw, db, dloss, lse, x, w, b, label, ignore, acc);
+  DM_TRY(dm_check_device(op, &d, 10, all));
+  return d->backend->linear_xent_bwd(d, dx, dw, db, logits, dloss, lse, x, w, b, label, ignore, acc);
 }
 
 /* -- mse, count_correct ------------------------------------------------------------------------------------ */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* -- threads ------------------------------------------------------------------------------------ */
 
@@ -55,9 +56,13 @@ static int cpu_takes(const dm_device *d, int dtype) {
   return dtype == DM_F32 || dtype == DM_I32;
 }
 
+/* Large blocks ask for large pages: a step touches gigabytes, and rows of a matrix lie on as many small pages. */
 static dm_status cpu_alloc(dm_device *d, size_t bytes, void **p) {
   (void)d;
-  *p = aligned_alloc(256, (bytes + 255) / 256 * 256);
+  enum { PAGE = 2 << 20 };
+  size_t align = bytes >= 2 * PAGE ? PAGE : 256;
+  *p = aligned_alloc(align, (bytes + align - 1) / align * align);
+  if (*p && align == PAGE) madvise(*p, bytes, MADV_HUGEPAGE);
   if (*p) return DM_OK;
   return dm_fail(DM_ENOMEM, "memory: %.1f MiB more than the machine gives", (double)bytes / 1048576);
 }

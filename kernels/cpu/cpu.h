@@ -12,6 +12,12 @@
 dm_status cpu_gemm(int ta, int tb, int m, int n, int k, const dm_real *a, int lda, const dm_real *b,
                    int ldb, int beta, dm_real *c, int ldc);
 
+/* The same, then then(context, row, column, rows, columns) for each tile of c when it is complete, in the thread that
+** made it: for a pass over c that would otherwise read it back from memory. Tiles do not overlap and cover c. */
+typedef void cpu_epilogue(void *context, int row, int column, int rows, int columns);
+dm_status cpu_gemm_then(int ta, int tb, int m, int n, int k, const dm_real *a, int lda, const dm_real *b,
+                        int ldb, int beta, dm_real *c, int ldc, cpu_epilogue *then, void *context);
+
 const char *cpu_gemm_library(void);
 
 /* The bits of v in bf16, to nearest even; NaN stays NaN. */
@@ -110,10 +116,10 @@ dm_status cpu_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *saved, const dm
 dm_status cpu_xent_bwd(dm_device *d, dm_tensor *dlogits, const dm_tensor *dloss,
                        const dm_tensor *saved, uint32_t acc);
 dm_status cpu_linear_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *hits, dm_tensor *lse,
-                              const dm_tensor *x, const dm_tensor *w, const dm_tensor *b,
+                              dm_tensor *logits, const dm_tensor *x, const dm_tensor *w, const dm_tensor *b,
                               const dm_tensor *label, int32_t ignore);
 dm_status cpu_linear_xent_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor *db,
-                              const dm_tensor *dloss, const dm_tensor *lse, const dm_tensor *x,
+                              dm_tensor *logits, const dm_tensor *dloss, const dm_tensor *lse, const dm_tensor *x,
                               const dm_tensor *w, const dm_tensor *b, const dm_tensor *label,
                               int32_t ignore, uint32_t acc);
 dm_status cpu_mse_fwd(dm_device *d, dm_tensor *loss, const dm_tensor *x, const dm_tensor *target);

@@ -2,7 +2,11 @@
 #include "segment.h"
 #include "simd.h"
 
-enum { ROWS = 512 };                    /* pairs per product: a [512, 256] operand is half a megabyte */
+#include <omp.h>
+
+enum { ROWS = 128 };                    /* pairs that a thread takes at a time: their operands stay in its cache */
+
+static int chunks_of(int rows) { return (rows + ROWS - 1) / ROWS; }
 
 dm_status cpu_demux_fwd(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_tensor *u,
                         const dm_tensor *v, const dm_tensor *iu, const dm_tensor *iv, int32_t act) {
@@ -58,7 +62,6 @@ dm_status cpu_demux_bwd(dm_device *d, dm_tensor *du, dm_tensor *dv, const dm_ten
 static void bound_rows(dm_real *o, const dm_tensor *key, const dm_tensor *h, const int32_t *ik, const int32_t *ih,
                        int first, int rows) {
   int C = dm_cols(h);
-#pragma omp parallel for schedule(static)
   for (int r = 0; r < rows; r++) {
     const dm_real *k = (const dm_real *)key->data + (size_t)ik[first + r] * C;
     const dm_real *v = (const dm_real *)h->data + (size_t)ih[first + r] * C;
@@ -68,20 +71,27 @@ static void bound_rows(dm_real *o, const dm_tensor *key, const dm_tensor *h, con
   }
 }
 
+/* Each thread binds a few pairs, multiplies them and finishes them while they are in its cache. */
 dm_status cpu_unbind_fwd(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_tensor *key,
                          const dm_tensor *h, const dm_tensor *hb, const dm_tensor *a,
                          const dm_tensor *ik, const dm_tensor *ih, int32_t act) {
-  int R = y->shape[0], D = y->shape[1], C = dm_cols(h);
+  int R = y->shape[0], D = y->shape[1], C = dm_cols(h), failed = DM_OK;
   const int32_t *at = ih->data;
   void *scratch;
-  dm_status s = dm_scratch(d, (size_t)ROWS * C * sizeof(dm_real), &scratch);
-  for (int first = 0; first < R && !s; first += ROWS) {
-    int rows = R - first < ROWS ? R - first : ROWS;
-    dm_real *out = (dm_real *)y->data + (size_t)first * D, *sum = pre ? (dm_real *)pre->data + (size_t)first * D : out;
-    bound_rows(scratch, key, h, ik->data, at, first, rows);
-    s = cpu_gemm(0, 1, rows, D, C, scratch, C, a->data, C, 0, sum, D);
-    if (s) return s;
+  dm_status s = dm_scratch(d, (size_t)omp_get_max_threads() * ROWS * C * sizeof(dm_real), &scratch);
+  if (s) return s;
 #pragma omp parallel for schedule(static)
+  for (int c = 0; c < chunks_of(R); c++) {
+    int first = c * ROWS, rows = R - first < ROWS ? R - first : ROWS;
+    dm_real *x = (dm_real *)scratch + (size_t)omp_get_thread_num() * ROWS * C;
+    dm_real *out = (dm_real *)y->data + (size_t)first * D, *sum = pre ? (dm_real *)pre->data + (size_t)first * D : out;
+    bound_rows(x, key, h, ik->data, at, first, rows);
+    dm_status one = cpu_gemm(0, 1, rows, D, C, x, C, a->data, C, 0, sum, D);
+    if (one) {
+#pragma omp atomic write
+      failed = one;
+      continue;
+    }
     for (int r = 0; r < rows; r++) {
       dm_real *v = sum + (size_t)r * D, *o = out + (size_t)r * D;
       const dm_real *b = (const dm_real *)hb->data + (size_t)at[first + r] * D;
@@ -90,7 +100,7 @@ dm_status cpu_unbind_fwd(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_te
       if (act != DM_NONE || o != v) dm_act_span(o, v, (size_t)D, act);
     }
   }
-  return s;
+  return failed ? dm_fail(failed, "unbind: a product of [%d, %d] x [%d, %d] failed", ROWS, C, C, D) : DM_OK;
 }
 
 typedef struct unbound {                /* rows of dx times the other factor of key * h */
@@ -122,7 +132,11 @@ dm_status cpu_unbind_bwd(dm_device *d, dm_tensor *dkey, dm_tensor *dh, dm_tensor
   activation_grad(g, dy, pre, act);
   if (dhb) sum_rows(dhb, g, R, ih, oh, acc >> 2 & 1, edge);
   if (da) {
-    bound_rows(x, key, h, ik->data, ih->data, 0, R);
+#pragma omp parallel for schedule(static)
+    for (int c = 0; c < chunks_of(R); c++) {
+      int first = c * ROWS, rows = R - first < ROWS ? R - first : ROWS;
+      bound_rows(x + (size_t)first * C, key, h, ik->data, ih->data, first, rows);
+    }
     s = cpu_gemm(1, 0, D, C, R, g, D, x, C, acc >> 3 & 1, da->data, C);
     if (s) return s;
   }

@@ -6,16 +6,22 @@ enum { ROWS = 32 };                     /* rows per chunk of the passes below: b
 
 static int chunks_of(int rows) { return (rows + ROWS - 1) / ROWS; }
 
-/* v = v + b, then y = act(v); v may be y itself. */
-static void epilogue(dm_real *y, dm_real *v, const dm_real *b, int rows, int n, int act) {
-#pragma omp parallel for schedule(static)
-  for (int r = 0; r < rows; r++) {
-    dm_real *row = v + (size_t)r * n;
-    if (b) {
+typedef struct outcome {                /* of a product: v + b stays in v, y = act of it; v may be y itself */
+  dm_real *y, *v;
+  const dm_real *b;
+  int n, act;
+} outcome;
+
+static void finish_tile(void *context, int row, int column, int rows, int columns) {
+  const outcome *o = context;
+  for (int r = row; r < row + rows; r++) {
+    dm_real *v = o->v + (size_t)r * o->n + column, *y = o->y + (size_t)r * o->n + column;
+    if (o->b) {
+      const dm_real *b = o->b + column;
 #pragma omp simd
-      for (int j = 0; j < n; j++) row[j] += b[j];
+      for (int j = 0; j < columns; j++) v[j] += b[j];
     }
-    if (act != DM_NONE || y != v) dm_act_span(y + (size_t)r * n, row, (size_t)n, act);
+    if (o->act != DM_NONE || y != v) dm_act_span(y, v, (size_t)columns, o->act);
   }
 }
 
@@ -23,11 +29,9 @@ dm_status cpu_linear_fwd(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_te
                          const dm_tensor *w, const dm_tensor *b, int32_t act) {
   (void)d;
   int rows = dm_rows(x), k = dm_cols(x), n = w->shape[0];
-  dm_real *v = pre ? pre->data : y->data;
-  dm_status s = cpu_gemm(0, 1, rows, n, k, x->data, k, w->data, k, 0, v, n);
-  if (s) return s;
-  if (b || act != DM_NONE || pre) epilogue(y->data, v, b ? b->data : NULL, rows, n, act);
-  return DM_OK;
+  outcome o = { y->data, pre ? pre->data : y->data, b ? b->data : NULL, n, act };
+  cpu_epilogue *then = b || act != DM_NONE || pre ? finish_tile : NULL;
+  return cpu_gemm_then(0, 1, rows, n, k, x->data, k, w->data, k, 0, o.v, n, then, &o);
 }
 
 /* dpre = dy act'(pre) and the column sums of each chunk, in one pass. part [chunks, n] may be NULL. */

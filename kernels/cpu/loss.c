@@ -76,32 +76,42 @@ static int chunk_rows(int V) {
   return rows < 16 ? 16 : rows > 512 ? 512 : rows;
 }
 
+typedef struct biased {
+  dm_real *v;
+  const dm_real *b;
+  int n;
+} biased;
+
+static void add_bias(void *context, int row, int column, int rows, int columns) {
+  const biased *q = context;
+  const dm_real *b = q->b + column;
+  for (int r = row; r < row + rows; r++) {
+    dm_real *v = q->v + (size_t)r * q->n + column;
+#pragma omp simd
+    for (int j = 0; j < columns; j++) v[j] += b[j];
+  }
+}
+
 /* logits [rows, V] = x w^T + b for rows from `first` on. */
 static dm_status chunk_logits(dm_real *logits, const dm_tensor *x, const dm_tensor *w, const dm_tensor *b, int first,
                               int rows) {
   int V = w->shape[0], C = w->shape[1];
-  dm_status s = cpu_gemm(0, 1, rows, V, C, (const dm_real *)x->data + (size_t)first * C, C, w->data, C, 0, logits, V);
-  if (s || !b) return s;
-  const dm_real *bias = b->data;
-#pragma omp parallel for schedule(static)
-  for (int r = 0; r < rows; r++) {
-    dm_real *v = logits + (size_t)r * V;
-#pragma omp simd
-    for (int j = 0; j < V; j++) v[j] += bias[j];
-  }
-  return DM_OK;
+  biased q = { logits, b ? b->data : NULL, V };
+  return cpu_gemm_then(0, 1, rows, V, C, (const dm_real *)x->data + (size_t)first * C, C, w->data, C, 0, logits, V,
+                       b ? add_bias : NULL, &q);
 }
 
 dm_status cpu_linear_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *hits, dm_tensor *lse,
-                              const dm_tensor *x, const dm_tensor *w, const dm_tensor *b,
+                              dm_tensor *kept_logits, const dm_tensor *x, const dm_tensor *w, const dm_tensor *b,
                               const dm_tensor *label, int32_t ignore) {
-  int R = dm_rows(x), V = w->shape[0], size = chunk_rows(V);
+  int R = dm_rows(x), V = w->shape[0], size = kept_logits ? R : chunk_rows(V);
   const int32_t *y = label->data;
   dm_real *out = lse->data;
+  size_t room = kept_logits ? 0 : (size_t)size * V;
   void *scratch;
-  dm_status s = dm_scratch(d, ((size_t)size * V + (size_t)size) * sizeof(dm_real) + (size_t)size * sizeof(int), &scratch);
+  dm_status s = dm_scratch(d, (room + (size_t)size) * sizeof(dm_real) + (size_t)size * sizeof(int), &scratch);
   if (s) return s;
-  dm_real *logits = scratch, *each = logits + (size_t)size * V;
+  dm_real *logits = kept_logits ? kept_logits->data : scratch, *each = (dm_real *)scratch + room;
   int *best = (int *)(each + size), kept = 0, right = 0;
   double total = 0;
   for (int first = 0; first < R; first += size) {
@@ -157,28 +167,29 @@ static void add_columns(dm_real *db, const dm_real *g, int rows, int V) {
 }
 
 dm_status cpu_linear_xent_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor *db,
-                              const dm_tensor *dloss, const dm_tensor *lse, const dm_tensor *x,
-                              const dm_tensor *w, const dm_tensor *b, const dm_tensor *label,
+                              dm_tensor *kept_logits, const dm_tensor *dloss, const dm_tensor *lse,
+                              const dm_tensor *x, const dm_tensor *w, const dm_tensor *b, const dm_tensor *label,
                               int32_t ignore, uint32_t acc) {
-  int R = dm_rows(x), V = w->shape[0], C = w->shape[1], size = chunk_rows(V);
+  int R = dm_rows(x), V = w->shape[0], C = w->shape[1], size = kept_logits ? R : chunk_rows(V);
   const int32_t *y = label->data;
   int kept = count_kept(y, R, ignore);
   dm_real f = kept ? *(const dm_real *)dloss->data / (dm_real)kept : 0;
-  void *scratch;
-  dm_status s = dm_scratch(d, (size_t)size * V * sizeof(dm_real), &scratch);
+  void *scratch = NULL;
+  dm_status s = kept_logits ? DM_OK : dm_scratch(d, (size_t)size * V * sizeof(dm_real), &scratch);
   if (s) return s;
+  dm_real *g = kept_logits ? kept_logits->data : scratch;
   if (db && !(acc >> 2 & 1)) memset(db->data, 0, (size_t)V * sizeof(dm_real));
   if (dw && R == 0 && !(acc >> 1 & 1)) memset(dw->data, 0, dm_numel(dw) * sizeof(dm_real));
   for (int first = 0; first < R && !s; first += size) {
     int rows = R - first < size ? R - first : size;
     size_t at = (size_t)first * C;
-    s = chunk_logits(scratch, x, w, b, first, rows);
+    if (!kept_logits) s = chunk_logits(g, x, w, b, first, rows);
     if (s) return s;
-    chunk_grad(scratch, (const dm_real *)lse->data + first, y + first, ignore, rows, V, f);
-    if (db) add_columns(db->data, scratch, rows, V);
-    if (dx) s = cpu_gemm(0, 0, rows, C, V, scratch, V, w->data, C, acc & 1, (dm_real *)dx->data + at, C);
+    chunk_grad(g, (const dm_real *)lse->data + first, y + first, ignore, rows, V, f);
+    if (db) add_columns(db->data, g, rows, V);
+    if (dx) s = cpu_gemm(0, 0, rows, C, V, g, V, w->data, C, acc & 1, (dm_real *)dx->data + at, C);
     if (!s && dw) {
-      s = cpu_gemm(1, 0, V, C, rows, scratch, V, (const dm_real *)x->data + at, C, first > 0 || (acc >> 1 & 1),
+      s = cpu_gemm(1, 0, V, C, rows, g, V, (const dm_real *)x->data + at, C, first > 0 || (acc >> 1 & 1),
                    dw->data, C);
     }
   }

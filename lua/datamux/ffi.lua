@@ -20,7 +20,7 @@ assert(ffi.abi 'gc64', 'datamux: this LuaJIT keeps pointers in 32 bits; a GC64 b
 assert(C.dm_abi() == C.DM_ABI, 'datamux: the engine and its header are of different versions')
 assert(C.dm_sizeof_tensor() == ffi.sizeof 'dm_tensor', 'datamux: dm_tensor has another layout in the engine')
 
-M.C = C
+M.C = os.getenv 'DATAMUX_PROFILE' and require('datamux.profile').watch(require 'datamux.header') or C
 M.real_size = C.dm_sizeof_real()                   -- 4, or 8 in the f64 test twin
 M.real = M.real_size == 8 and 'double' or 'float'  -- C name of "real"
 

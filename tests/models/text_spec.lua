@@ -1,5 +1,6 @@
 -- text_spec.lua -- the text models as wholes: ids and positions, who is asked for, read-outs, outputs, sizes.
 local ffi = require 'ffi'
+local h = require 'tests.helper'
 local dm = require 'datamux'
 local fit = require 'datamux.models.fit'
 local mux = require 'datamux.nn.mux'
@@ -149,14 +150,28 @@ describe('a read-out', function()
     end)
   end
 
+  it('that looks at the first positions has only these computed in the last layer, and gives the same', function()
+    for _, o in ipairs { { read = 'cls' }, { read = 'cls', demux = 'index' }, { read = 'first', demux = 'index' },
+                         { read = 'first' } } do
+      local m = dm.nn.Module.build(tmux(o), 1)
+      m:train(false)
+      dm.step(function()
+        local whole = m:forward(prepared(m, batch(2, 3, 4), { retrieval = 1 })).logits
+        local q = prepared(m, batch(2, 3, 4))
+        assert.is_true(q.leading ~= nil and q.leading:numel() == 2 * q.T)
+        h.close(m:forward(q).logits:totable(), whole:totable(), 1e-5)
+      end)
+    end
+  end)
+
   it('looks at the added CLS, the first token, the mean of the row, or every token', function()
     local cls = places { read = 'cls' }
-    assert.are.same({ { 0, 1, 2, 0, 1, 2 }, { 0, 0, 0, 5, 5, 5 } }, { cls.who, cls.where })
+    assert.are.same({ { 0, 1, 2, 0, 1, 2 }, { 0, 0, 0, 1, 1, 1 } }, { cls.who, cls.where })
     local index = places { read = 'cls', demux = 'index' }
-    assert.are.same({ { 0, 1, 2, 3, 4, 5 }, { 3, 3, 3, 11, 11, 11 } }, { index.who, index.where })
+    assert.are.same({ { 0, 1, 2, 3, 4, 5 }, { 3, 3, 3, 7, 7, 7 } }, { index.who, index.where })
     local first = places { read = 'first', demux = 'index' }
-    assert.are.same({ 4, 4, 4, 12, 12, 12 }, first.where)
-    assert.are.same({ 0, 0, 0, 4, 4, 4 }, places { read = 'first' }.where)
+    assert.are.same({ 4, 4, 4, 9, 9, 9 }, first.where)
+    assert.are.same({ 0, 0, 0, 1, 1, 1 }, places { read = 'first' }.where)
     local mean = places { read = 'mean' }
     assert.are.same({ { 0, 0, 0, 1, 1, 1 }, { 0, 4, 4, 8 } }, { mean.where, mean.span })
     local pool = places { read = 'pool' }

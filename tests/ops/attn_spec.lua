@@ -69,7 +69,7 @@ end
 
 describe('attention', function()
   it('agrees for one and two threads', function()
-    h.close_threads(function()
+    h.same_bits(function()
       h.reseed(4)
       local qkv = h.tensor(h.rand(3, 19, 3 * 32))
       qkv.needs = true

@@ -49,16 +49,43 @@ describe('linear', function()
       'linear: x is i32, expected f32')
   end)
 
-  it('agrees for one and two threads', function()
-    h.close_threads(function()
-      local t = { x = h.tensor(h.rand(130, 40)), w = h.tensor(h.rand(50, 40)), b = h.tensor(h.rand(50)) }
-      t.b.needs = true
-      local y = dm.tape.recording(dm.linear, t.x, t.w, t.b)
-      dm.tape.backward(y)
+  it('gives the same bits for one and two threads', function()
+    h.same_bits(function()
       h.reseed(1)
-      return t.b.grad:totable()
+      local t = { x = h.tensor(h.rand(200, 150)), w = h.tensor(h.rand(800, 150)), b = h.tensor(h.rand(800)) }
+      for _, k in ipairs { 'x', 'w', 'b' } do t[k].needs = true end
+      local y = dm.tape.recording(dm.linear, t.x, t.w, t.b, { act = 'gelu' })
+      dm.tape.backward(y)
+      local out = {}
+      for _, v in ipairs { y, t.x.grad, t.w.grad, t.b.grad } do
+        for _, number in ipairs(v:totable()) do out[#out + 1] = number end
+      end
+      return out
     end)
   end)
+end)
+
+describe('a product of many tiles', function()
+  local M, N, K = 210, 500, 1100               -- several tiles, a sum longer than a buffer, rows 4 KiB apart in b
+  for _, shape in ipairs { { M, N, K }, { 90, 1024, 300 }, { 700, 50, 1024 } } do
+    local m, n, k = shape[1], shape[2], shape[3]
+    for _, ta in ipairs { false, true } do
+      for _, tb in ipairs { false, true } do
+        it(('equals its sums: %d x %d x %d%s%s'):format(m, n, k, ta and ', a transposed' or '',
+          tb and ', b transposed' or ''), function()
+          local a, b = ta and h.rand(k, m) or h.rand(m, k), tb and h.rand(n, k) or h.rand(k, n)
+          local y = dm.step(function() return dm.matmul(h.tensor(a), h.tensor(b), { ta = ta, tb = tb }):totable() end)
+          for at = 1, m * n, 97 do
+            local i, j, sum = math.floor((at - 1) / n), (at - 1) % n, 0
+            for l = 0, k - 1 do
+              sum = sum + (ta and a[l * m + i + 1] or a[i * k + l + 1]) * (tb and b[j * k + l + 1] or b[l * n + j + 1])
+            end
+            assert.is_near(sum, y[at], h.twin and 1e-9 or 1e-3)
+          end
+        end)
+      end
+    end
+  end
 end)
 
 for _, ta in ipairs { false, true } do

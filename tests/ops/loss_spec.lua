@@ -19,14 +19,14 @@ local xent = h.op_case {
   grads = { 'logits' },
 }
 
-local function projection(bias)
+local function projection(bias, keep)
   return h.op_case {
     sizes = { { 1, 1, 1 }, { 5, 3, 7 }, { 70, 6, 90000 } },      -- the last one takes several chunks of rows
     grad_sizes = { { 1, 1, 1 }, { 5, 3, 7 }, { 37, 2, 11 } },
     make = function(R, C, V)
       return { x = h.rand(R, C), w = h.rand(V, C), b = bias and h.rand(V) or nil, label = labels(R, V) }
     end,
-    run = function(t) return (dm.linear_xent(t.x, t.w, t.b, t.label)) end,
+    run = function(t) return (dm.linear_xent(t.x, t.w, t.b, t.label, { keep = keep })) end,
     plain = function(a)
       local V = a.w.shape[1]
       local logits = plain.matmul(a.x, a.w, false, true)
@@ -52,7 +52,8 @@ local mse = h.op_case {
 }
 
 for name, c in pairs { xent = xent, ['linear_xent'] = projection(true), mse = mse,
-                       ['linear_xent without bias'] = projection(false) } do
+                       ['linear_xent without bias'] = projection(false),
+                       ['linear_xent with logits not kept'] = projection(true, false) } do
   describe(name, function()
     it('equals its plain definition', function() c:value() end)
     it('has the gradient of its plain definition', function() c:gradient() end)
@@ -71,7 +72,7 @@ describe('linear_xent', function()
         dm.tape.backward(loss)
         return { t.x.grad:totable(), t.w.grad:totable(), t.b.grad:totable(), { loss:item() } }
       end
-      local one = gradients(function() return (dm.linear_xent(t.x, t.w, t.b, t.label)) end)
+      local one = gradients(function() return (dm.linear_xent(t.x, t.w, t.b, t.label, { keep = false })) end)
       local two = gradients(function() return dm.xent(dm.linear(t.x, t.w, t.b), t.label) end)
       for k = 1, 4 do h.close(one[k], two[k], h.twin and 1e-10 or 1e-6) end
     end)
@@ -86,7 +87,7 @@ describe('linear_xent', function()
   end)
 
   it('agrees for one and two threads', function()
-    h.close_threads(function()
+    h.same_bits(function()
       h.reseed(7)
       local t = { x = h.tensor(h.rand(50, 8)), w = h.tensor(h.rand(3000, 8)), b = h.tensor(h.rand(3000)),
                   label = h.tensor(labels(50, 3000)) }

@@ -132,7 +132,7 @@ check('unbind with gelu', unbind_case 'gelu')
 
 describe('unbind', function()
   it('agrees for one and two threads', function()
-    h.close_threads(function()
+    h.same_bits(function()
       h.reseed(6)
       local t = { key = h.tensor(h.rand(4, 12)), hs = h.tensor(h.rand(9, 12)), hb = h.tensor(h.rand(9, 8)),
                   a = h.tensor(h.rand(8, 12)), ik = h.tensor(h.ints(0, 3, 1500)), ih = h.tensor(h.ints(0, 8, 1500)) }

@@ -6,7 +6,6 @@ local Module = require 'datamux.nn.module'
 local Encoder = require('datamux.nn.encoder').Encoder
 local Head = require 'datamux.nn.head'
 local MuxEmbedding = require 'datamux.nn.embedding'
-local embed = require 'datamux.ops.embed'
 local mux = require 'datamux.ops.mux'
 local outputs = require 'datamux.models.outputs'
 local C, upload = core.C, outputs.upload
@@ -57,8 +56,8 @@ end
 --- { logits [B or tokens, classes], task (loss) }.
 function Plain:forward(q)
   local x = self:run('embeddings', self.embeddings, q)
-  x = self:run('encoder', self.encoder, x, q.mask)
-  local z = q.rows and embed.gather(x, q.rows) or mux.meanpool(x, q.span)
+  local z = self:run('encoder', self.encoder, x, q.mask, q.rows)
+  if q.span then z = mux.meanpool(z, q.span) end
   local logits = self:run('classifier', self.head, z)
   return { logits = logits, task = outputs.loss(logits, q.task, self.output) }
 end

@@ -159,7 +159,9 @@ function TMux:prepare(batch, o)
   local ids, T = self:with_prefix(batch)
   local count = math.min(o.alive or N, N)
   local alive = draw_alive(B, N, count, o)
+  local retrieval = (o.retrieval or 0) > 0
   local q = { B = B, N = N, S = S, T = T, batch = batch }
+  if o.task and not retrieval then self:leading(q) end
   local order = i32(B * N * T)
   core.check(C.dm_order(order, ids, B * N * T, self.rows))
   q.ids, q.order = upload({ B, N, T }, ids), upload({ B * N * T }, order)
@@ -188,12 +190,23 @@ function TMux:prepare(batch, o)
   end
   if self.demux.spec.prefix then
     local rows = i32(B * N)
-    for r = 0, B * N - 1 do rows[r] = math.floor(r / N) * T + r % N end
+    for r = 0, B * N - 1 do rows[r] = math.floor(r / N) * q.T + r % N end
     q.prefix_rows = upload({ B * N }, rows)
   end
-  if (o.retrieval or 0) > 0 then self:want_retrieval(q, ids, alive, o) end
+  if retrieval then self:want_retrieval(q, ids, alive, o) end
   if o.task then self:want_task(q, longest) end
   return q
+end
+
+-- Where the read-out looks at the first positions alone, only these leave the last layer: their rows, and T of what
+-- follows.
+function TMux:leading(q)
+  local read, P, T = self.o.read, self.prefix, q.T
+  local n = read == 'cls' and P or read == 'first' and P + 1 or T
+  if n >= T then return end
+  local rows = i32(q.B * n)
+  for r = 0, q.B * n - 1 do rows[r] = math.floor(r / n) * T + r % n end
+  q.leading, q.T = upload({ q.B * n }, rows), n
 end
 
 -- The key row of instance i in row b.
@@ -279,10 +292,10 @@ end
 
 -- -- device side -------------------------------------------------------------------------------------
 
---- Mixed states [B, T, C] of a prepared batch.
+--- Mixed states [B, T, C] of a prepared batch; [B*q.T, C] where only the leading positions are wanted.
 function TMux:states(q)
   local x = self:run('embeddings', self.embeddings, q)
-  return self:run('encoder', self.encoder, x, q.mask)
+  return self:run('encoder', self.encoder, x, q.mask, q.leading)
 end
 
 function TMux:prefix_of(q, x)

@@ -3,6 +3,7 @@
 local Module = require 'datamux.nn.module'
 local Linear = require 'datamux.nn.linear'
 local LayerNorm = require 'datamux.nn.norm'
+local embed = require 'datamux.ops.embed'
 local ops = require 'datamux.ops.attn'
 
 local Attention = Module.class 'Attention'
@@ -36,8 +37,11 @@ function Layer.new(o)
   return self
 end
 
-function Layer:forward(x, mask)
+--- x [B, S, C], mask i32 [B, S] or nil -> [B, S, C]; only the rows of x listed in `rows` (i32 [R]) -> [R, C]: what
+--- follows the attention is then computed for them alone.
+function Layer:forward(x, mask, rows)
   local a = self:run('attention', self.attention, x, mask)
+  if rows then a, x = embed.gather(a, rows), embed.gather(x, rows) end
   x = self:run('attention.output.LayerNorm', self.norm1, x, self:run('attention.output.dense', self.out, a))
   local f = self:run('output.dense', self.down, self:run('intermediate.dense', self.up, x))
   return self:run('output.LayerNorm', self.norm2, x, f)
@@ -55,9 +59,10 @@ function Encoder.new(o)
   return self
 end
 
---- x [B, S, C], mask i32 [B, S] or nil -> [B, S, C].
-function Encoder:forward(x, mask)
-  for i = 1, #self.paths do x = self:run(self.paths[i], self[i], x, mask) end
+--- x [B, S, C], mask i32 [B, S] or nil -> [B, S, C], or [R, C] where rows (i32 [R]) says which are wanted in the end.
+function Encoder:forward(x, mask, rows)
+  local n = #self.paths
+  for i = 1, n do x = self:run(self.paths[i], self[i], x, mask, i == n and rows or nil) end
   return x
 end
 

@@ -30,24 +30,30 @@ M.xent = xent.fwd
 
 local linear_xent = { name = 'linear_xent' }
 
---- xent(x w^T + b, label) without the logits ever existing as a whole.  x [R, C], w [V, C], b [V] or nil,
---- label i32 [R] -> loss [1], hits i32 [2] (rows whose largest logit is the label, rows counted).
+local KEEP = 2 ^ 26          -- most logits that are kept for the backward pass unasked: 256 MiB
+
+--- xent(x w^T + b, label).  x [R, C], w [V, C], b [V] or nil, label i32 [R] -> loss [1], hits i32 [2] (rows whose
+--- largest logit is the label, rows counted).  o: { ignore = -100, keep: the logits [R, V] are kept for the backward
+--- pass (true), or never exist as a whole and are made twice (false); default: kept up to 256 MiB of them }.
 function linear_xent.fwd(x, w, b, label, o)
   want('linear_xent', 'x', x)
   want('linear_xent', 'w', w)
   want('linear_xent', 'label', label)
   local loss, hits = Tensor.new({ 1 }, 'f32'), Tensor.new({ 2 }, 'i32')
   local lse = Tensor.new({ x:size(1) }, 'f32')
-  local ignore = ignored(o)
-  check(C.dm_linear_xent_fwd(loss.c, hits.c, lse.c, x.c, w.c, ptr(b), label.c, ignore))
-  tape.record(linear_xent, loss, { x = x, w = w, b = b, label = label, lse = lse, ignore = ignore },
-    x.needs or w.needs or (b and b.needs))
+  local ignore, needs, keep = ignored(o), x.needs or w.needs or (b and b.needs), o and o.keep
+  if keep == nil then keep = x:size(1) * w:size(1) <= KEEP end
+  local logits = keep and needs and tape.on and Tensor.new { x:size(1), w:size(1) } or nil
+  check(C.dm_linear_xent_fwd(loss.c, hits.c, lse.c, ptr(logits), x.c, w.c, ptr(b), label.c, ignore))
+  tape.record(linear_xent, loss, { x = x, w = w, b = b, label = label, lse = lse, logits = logits, ignore = ignore },
+    needs)
   return loss, hits
 end
 
 function linear_xent.bwd(y, a)
   local acc, dx, dw, db = tape.slots(a.x, a.w, a.b)
-  check(C.dm_linear_xent_bwd(dx, dw, db, y.grad.c, a.lse.c, a.x.c, a.w.c, ptr(a.b), a.label.c, a.ignore, acc))
+  check(C.dm_linear_xent_bwd(dx, dw, db, ptr(a.logits), y.grad.c, a.lse.c, a.x.c, a.w.c, ptr(a.b), a.label.c, a.ignore,
+    acc))
 end
 
 M.linear_xent = linear_xent.fwd

@@ -1,0 +1,120 @@
+-- profile.lua -- where a run's time goes, op by op: DATAMUX_PROFILE=1 prints a table to stderr when the command ends.
+--
+-- The door to the engine (datamux.ffi) then hands out wrapped functions; without the variable nothing is wrapped and
+-- nothing is paid. Columns: calls; wall and processor time (all threads), in ms; the share of the wall time between
+-- the first call and the last; the rate of the op's matrix products, and its time over their time at the rate of the
+-- best product here (the floor). What is left after the ops is the host: Lua, batches, files.
+local ffi = require 'ffi'
+local C = ffi.C
+
+local M = {}
+
+local function size(t)
+  local n = 1
+  for i = 0, t.ndim - 1 do n = n * t.shape[i] end
+  return n
+end
+
+local function wanted(...)
+  local n = 0
+  for i = 1, select('#', ...) do n = n + (select(i, ...) ~= nil and 1 or 0) end
+  return n
+end
+
+-- Operations (2 for a multiply-add) of the products that the op needs by definition, from its arguments. Products that
+-- are computed again instead of being stored do not count.
+local work = {
+  linear_fwd = function(_, _, x, w) return 2 * size(x) * w.shape[0] end,
+  linear_bwd = function(dx, dw, _, _, _, x, w) return 2 * size(x) * w.shape[0] * wanted(dx, dw) end,
+  matmul_fwd = function(y, a, _, ta) return 2 * size(y) * a.shape[a.ndim - (ta == 1 and 2 or 1)] end,
+  matmul_bwd = function(da, db, dy, a, _, ta)
+    return 2 * size(dy) * a.shape[a.ndim - (ta == 1 and 2 or 1)] * wanted(da, db)
+  end,
+  attention_fwd = function(y) return 4 * size(y) * y.shape[1] end,
+  attention_bwd = function(_, dy) return 8 * size(dy) * dy.shape[1] end,
+  unbind_fwd = function(y, _, _, h) return 2 * size(y) * h.shape[h.ndim - 1] end,
+  unbind_bwd = function(dkey, dh, _, da, dy, _, _, h)
+    return 2 * size(dy) * h.shape[h.ndim - 1] * ((dkey ~= nil or dh ~= nil) and 1 or 0 + wanted(da))
+  end,
+  linear_xent_fwd = function(_, _, _, _, x, w) return 2 * size(x) * w.shape[0] end,
+  linear_xent_bwd = function(dx, dw, _, _, _, _, x, w) return 2 * size(x) * w.shape[0] * wanted(dx, dw) end,
+}
+
+local seen, first, last = {}, nil, nil
+
+local function wrap(name, fn)
+  local row = { name = name, calls = 0, wall = 0, cpu = 0, work = 0 }
+  local count = work[name]
+  seen[#seen + 1] = row
+  return function(...)
+    local wall, cpu = C.dm_clock(), os.clock()
+    local status = fn(...)
+    last = C.dm_clock()
+    row.cpu, row.wall, row.calls = row.cpu + os.clock() - cpu, row.wall + last - wall, row.calls + 1
+    first = first or wall
+    if count then row.work = row.work + count(...) end
+    return status
+  end
+end
+
+-- Operations per second of one product of SIDE x SIDE matrices, the best of five.
+local SIDE = 2048
+local function best_rate()
+  local device, arena, t = ffi.new 'dm_device *[1]', ffi.new 'dm_arena *[1]', ffi.new 'dm_tensor[3]'
+  if C.dm_device_open(device, os.getenv 'DATAMUX_DEVICE' or 'auto') ~= 0 then return nil end
+  if C.dm_arena_new(arena, device[0]) ~= 0 then return nil end
+  for i = 0, 2 do
+    t[i].ndim, t[i].shape[0], t[i].shape[1] = 2, SIDE, SIDE
+    if C.dm_tensor_alloc(t[i], arena[0]) ~= 0 or C.dm_tensor_fill(t[i], 1) ~= 0 then return nil end
+  end
+  local best = math.huge
+  for _ = 1, 5 do
+    local from = C.dm_clock()
+    C.dm_matmul_fwd(t[0], t[1], t[2], 0, 0)
+    C.dm_device_sync(device[0])
+    best = math.min(best, C.dm_clock() - from)
+  end
+  C.dm_arena_free(arena[0])
+  return 2 * SIDE ^ 3 / best
+end
+
+local guard
+
+--- The engine's functions with the ops of the public header (its text) wrapped: a table that stands for ffi.C. The
+--- report is printed when the Lua state closes.
+function M.watch(header)
+  local op = {}
+  for name in header:match '/%* %-%- linear and matmul.*$':gmatch 'dm_status (dm_[%w_]+)%(' do op[name] = true end
+  guard = newproxy(true)
+  getmetatable(guard).__gc = function()
+    if last then io.stderr:write(table.concat(M.lines(best_rate()), '\n'), '\n') end
+  end
+  return setmetatable({}, { __index = function(t, k)
+    local v = C[k]
+    if op[k] then v = wrap(k:sub(4), v) end
+    rawset(t, k, v)
+    return v
+  end })
+end
+
+--- The table so far, as lines. rate: operations per second of the best product, or nil to leave the floor out.
+function M.lines(rate)
+  local out = { ('%-18s %7s %10s %10s %6s %9s %7s'):format(
+    'op', 'calls', 'wall ms', 'cpu ms', '%', 'GFLOP/s', 'floor') }
+  local total, ops, cpu, all = (last or 0) - (first or 0), 0, 0, 0
+  table.sort(seen, function(a, b) return a.wall > b.wall end)
+  local function line(name, calls, wall, c, n)
+    out[#out + 1] = ('%-18s %7s %10.1f %10.1f %6.1f %9s %7s'):format(name, calls, 1e3 * wall, 1e3 * c,
+      100 * wall / math.max(total, 1e-9), n > 0 and ('%.1f'):format(n / wall / 1e9) or '',
+      n > 0 and rate and ('%.2f'):format(wall * rate / n) or '')
+  end
+  for _, r in ipairs(seen) do
+    if r.calls > 0 then line(r.name, r.calls, r.wall, r.cpu, r.work) end
+    ops, cpu, all = ops + r.wall, cpu + r.cpu, all + r.work
+  end
+  line('host', '', total - ops, 0, 0)
+  line('all', '', total, cpu, all)
+  return out
+end
+
+return M
