@@ -29,7 +29,7 @@ static volatile sig_atomic_t interrupts;
 static volatile sig_atomic_t last_signal;
 static volatile sig_atomic_t stoppable;
 static volatile sig_atomic_t interactive;
-static volatile sig_atomic_t waiting;           /* at a prompt: a signal is about the line, not about a job */
+static volatile sig_atomic_t waiting;           /* at a prompt: a signal is about the line; it is only counted */
 static lua_State *state;
 
 int32_t dm_interrupted(void) { return interrupts; }
@@ -46,8 +46,8 @@ static void stop_hook(lua_State *L, lua_Debug *ar) {
 
 static void on_signal(int number) {
   static const char text[] = "\nstopping after this step; Ctrl-C again quits without waiting\n";
-  if (waiting) return;
   interrupts++;
+  if (waiting) return;
   last_signal = number;
   if (number == SIGINT && !interactive && interrupts >= 2) _exit(128 + number);
   if (interactive && interrupts >= 3) _exit(128 + number);
@@ -98,7 +98,7 @@ static int host_signal(lua_State *L) {
   return 1;
 }
 
-/* host.waiting(on): whether a prompt is waiting for a line; signals are then not counted. */
+/* host.waiting(on): whether a prompt is waiting for a line; signals then only count, from zero. */
 static int host_waiting(lua_State *L) {
   waiting = lua_toboolean(L, 1);
   interrupts = 0;

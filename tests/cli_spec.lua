@@ -1,4 +1,4 @@
--- cli_spec.lua -- the command as a process: streams, exit codes, messages, overrides, runs, the prompt over a pipe.
+-- cli_spec.lua -- the command as a process: streams, exit codes, messages, overrides, runs.
 local host = require 'datamux.host'
 local sys = require 'datamux.sys'
 local cjson = require 'cjson'
@@ -234,55 +234,5 @@ describe('a run', function()
     refused(2, "'mux.n' is 4", small .. 'mux.n=4 -q -o ' .. dir .. ' --resume')
     refused(2, 'no unfinished run', small .. '-q -o ' .. dir .. '/other --resume')
     sys.remove(dir)
-  end)
-end)
-
-describe('the prompt over a pipe', function()
-  local function prompt(input) return select(2, run('-i', { input = input })) end
-
-  it('prints expressions, continues incomplete statements, keeps locals', function()
-    local out = prompt 'local x = 20\nx + 1\n= x * 2\nfor i = 1, 2 do\nprint("i" .. i)\nend\nx = x + 1;\n_ \n'
-    for _, part in ipairs { '21', '40', 'i1\ni2' } do contains(out, part) end
-  end)
-
-  it('survives errors and names the argument', function()
-    local out = prompt 'x = dm.randn(2, 3)\ndm.linear(x, dm.randn(4, 5))\nnil + 1\nsyntax error here\nprint("alive")\n'
-    contains(out, 'linear: x is [2, 3], w is [4, 5]: inner sizes differ')
-    contains(out, 'alive')
-    assert.is_nil(out:find('traceback', 1, true))
-  end)
-
-  it('shows tensors, memory and help', function()
-    local out = prompt 'dm.zeros(2, 2)\n:mem\n:help linear\n:hlep\n?layernorm\n'
-    contains(out, 'f32[2, 2] cpu')
-    contains(out, 'live')
-    contains(out, 'act(x w^T + b)')
-    contains(out, "Did you mean 'help'?")
-    contains(out, 'LN(x + drop(r))')
-  end)
-
-  it('loads a recipe to step and poke at', function()
-    local _, out, err = run('-i recipes/quickstart.lua', { input = 's = recipe:session{ "warmup.steps=5" }\n'
-      .. 's:step(s.stages[1], 1).loss < 10\ns.model.embeddings.word:shape()\n' })
-    contains(out, 'true')
-    contains(out, '{ 156, 128 }')
-    assert.are.equal('', err)
-  end)
-
-  it('stops an endless loop on Ctrl-C', function()
-    local dir = scratch()
-    sys.write(dir .. '/in', 'while true do end\nprint("alive")\n')
-    os.execute(('%s -i < %s/in > %s/out 2>&1 & pid=$!; sleep 0.5; kill -INT $pid; wait $pid'):format(exe, dir, dir))
-    contains(sys.read(dir .. '/out'), 'interrupted')
-    contains(sys.read(dir .. '/out'), 'alive')
-    sys.remove(dir)
-  end)
-
-  it('completes names, fields and methods, also through metatables', function()
-    local repl = require 'datamux.repl'
-    local env = { dm = require 'datamux', t = require('datamux').zeros(2) }
-    assert.is_truthy(table.concat(repl.completions(env, 'dm.lin'), ' '):find 'dm.linear')
-    assert.is_truthy(table.concat(repl.completions(env, 't:fi'), ' '):find 't:fill')
-    assert.are.same({}, repl.completions(env, 'nothing.x'))
   end)
 end)

@@ -25,13 +25,20 @@ local ops = {
 }
 
 local function room(entries)
-  return setmetatable({}, { __index = function(t, k)
-    local e = entries[k]
-    if not e then return nil end
-    local v = type(e) == 'table' and require(e[1])[e[2]] or require(e)
-    rawset(t, k, v)
-    return v
-  end })
+  local function names()
+    local list = {}
+    for k in pairs(entries) do list[#list + 1] = k end
+    table.sort(list)
+    return table.concat(list, ', ')
+  end
+  return setmetatable({}, { complete = entries, __tostring = function() return '{ ' .. names() .. ' }' end,
+    __index = function(t, k)
+      local e = entries[k]
+      if not e then return nil end
+      local v = type(e) == 'table' and require(e[1])[e[2]] or require(e)
+      rawset(t, k, v)
+      return v
+    end })
 end
 
 for name, entries in pairs(rooms) do M[name] = room(entries) end

@@ -1,346 +1,507 @@
--- repl.lua -- the prompt: readline where there is one, statements over several lines, results printed, :commands.
+-- repl.lua -- the prompt: statements over several lines, results printed, help, :commands; alive after every error.
 --
--- Top-level locals: a statement that begins with `local` makes a variable of the prompt instead, so that it is there
--- on the next line. Code typed here runs without the JIT, so that Ctrl-C stops it (src/main.c); what it calls in the
--- library stays compiled.
+-- Variables: the `local` of an outermost statement is taken away (repl/source.lua), so that what it makes is there on
+-- the next line; `:locals off` gives Lua's rule back. Ctrl-C: a hook stops interpreted code; compiled traces do not
+-- look at hooks, so what is typed here, and what it loads from files, runs without the JIT, while the library's own
+-- code stays compiled: its loops leave their traces at each call that is not compiled, and there the hook is seen.
 local ffi = require 'ffi'
 local host = require 'datamux.host'
 local errors = require 'datamux.errors'
+local complete = require 'datamux.repl.complete'
+local docs = require 'datamux.repl.docs'
+local editors = require 'datamux.repl.editor'
+local printing = require 'datamux.repl.show'
+local source = require 'datamux.repl.source'
+local sys = require 'datamux.sys'
 
 local M = {}
 
--- -- line editors ---------------------------------------------------------------------------------------
+local Prompt = {}
+Prompt.__index = Prompt
 
-if not pcall(ffi.typeof, 'struct dm_repl_defined') then
-  ffi.cdef [[
-    struct dm_repl_defined { int one; };
-    char *readline(const char *prompt);
-    void add_history(const char *line);
-    int read_history(const char *path);
-    int write_history(const char *path);
-    char **rl_completion_matches(const char *text, char *(*entry)(const char *, int));
-    extern char **(*rl_attempted_completion_function)(const char *, int, int);
-    extern const char *rl_readline_name;
-    extern int rl_completion_append_character;
-    extern int rl_attempted_completion_over;
-    void free(void *p);
-    char *strdup(const char *s);
-  ]]
-end
+-- -- statements -----------------------------------------------------------------------------------------------
 
-local function history_file()
-  local state = os.getenv 'XDG_STATE_HOME'
-  local dir = (state and state ~= '' and state or (os.getenv 'HOME' or '.') .. '/.local/state') .. '/datamux'
-  if not pcall(require('datamux.sys').mkdir, dir) then return nil end
-  return dir .. '/history'
-end
-
---- Names that complete `text` in environment env: globals, fields and methods, also through metatables.
-function M.completions(env, text)
-  local head, sep, tail = text:match '^([%w_.:]*)([.:])([%w_]*)$'
-  local scope = env
-  if head then
-    for part in head:gmatch '[%w_]+' do
-      if type(scope) ~= 'table' then return {} end
-      local ok, v = pcall(function() return scope[part] end)
-      if not ok then return {} end
-      scope = v
-    end
-  else
-    tail = text
-  end
-  local found, seen, list = {}, {}, {}
-  local function add(t)
-    if type(t) ~= 'table' or seen[t] then return end
-    seen[t] = true
-    for k in pairs(t) do
-      if type(k) == 'string' and k:find '^[%a_][%w_]*$' and k:sub(1, #tail) == tail then found[k] = true end
-    end
-    local names = rawget(t, 'names')
-    if type(names) == 'function' then
-      for _, k in ipairs(names()) do
-        if k:sub(1, #tail) == tail then found[k] = true end
-      end
-    end
-    local mt = getmetatable(t)
-    if type(mt) == 'table' then
-      add(rawget(mt, '__index'))
-      if rawget(mt, 'complete') then add(mt.complete) end
+-- Functions of a recipe, or of the script before it, that are compiled already: from here on they are not.
+local function interpret_all(t, depth)
+  for _, v in pairs(t) do
+    if type(v) == 'function' and debug.getinfo(v, 'S').what ~= 'C' then
+      jit.off(v, true)
+      jit.flush(v, true)
+    elseif type(v) == 'table' and depth > 0 then
+      interpret_all(v, depth - 1)
     end
   end
-  add(scope)
-  for k in pairs(found) do list[#list + 1] = (head and head .. sep or '') .. k end
-  table.sort(list)
-  return list
 end
 
--- An editor: read(prompt) -> line or nil at the end, add(statement), close().
-local function plain_editor()
-  return {
-    read = function(prompt)
-      io.stdout:write(prompt)
-      io.stdout:flush()
-      return io.read '*l'
-    end,
-    add = function() end,
-    close = function() end,
-  }
+-- Code loaded while the prompt is open runs without the JIT, unless it is the library's own.
+local function interpret_what_is_loaded()
+  local funcinfo = require('jit.util').funcinfo
+  local tree = os.getenv 'DATAMUX_LUA'
+  local own = tree and '@' .. tree .. '/datamux/'
+  jit.attach(function(proto)
+    local from = funcinfo(proto).source or ''
+    local library = from:find('^@datamux/') or (own and from:sub(1, #own) == own)
+    if not library then jit.off(proto) end
+  end, 'bc')
 end
 
-local function readline_editor(env)
-  if not (host.isatty(0) and host.isatty(1)) or os.getenv 'TERM' == 'dumb' then return plain_editor() end
-  local lib
-  for _, name in ipairs { 'libreadline.so.8', 'libedit.so.2' } do
-    local ok, found = pcall(ffi.load, name)
-    if ok then
-      lib = found
-      break
-    end
-  end
-  if not lib then return plain_editor() end
-  local matches = {}
-  local entry = ffi.cast('char *(*)(const char *, int)', function(_, k)
-    local m = matches[k + 1]
-    return m and ffi.C.strdup(m) or nil
-  end)
-  local attempt = ffi.cast('char **(*)(const char *, int, int)', function(text)
-    matches = M.completions(env, ffi.string(text))
-    if #matches == 0 then return nil end
-    lib.rl_completion_append_character = 0
-    return lib.rl_completion_matches(text, entry)
-  end)
-  pcall(function() lib.rl_attempted_completion_function = attempt end)
-  local file = history_file()
-  if file then lib.read_history(file) end
-  local function read(prompt)
-    local line = lib.readline(prompt)
-    if line == nil then return nil end
-    local text = ffi.string(line)
-    ffi.C.free(line)
-    return text
-  end
-  jit.off(read)                                  -- it calls back into Lua for completion
-  return {
-    read = read,
-    add = function(statement)
-      if statement:find '^%s' then return end
-      lib.add_history((statement:gsub('\n', ' ')))
-      if file then lib.write_history(file) end
-    end,
-    close = function() entry:free() end,
-  }
-end
-
--- -- printing ---------------------------------------------------------------------------------------------
-
-local function brief(v)
-  if type(v) == 'string' then return ('%q'):format(v):gsub('\\\n', '\\n') end
-  if type(v) == 'table' then
-    local mt = getmetatable(v)
-    if mt and mt.__tostring then return (tostring(v):match '^[^\n]*') end
-    return ('{ .. %d }'):format(#v)
-  end
-  return tostring(v)
-end
-
-local function show_table(t)
-  local out, n = {}, 0
-  for i = 1, math.min(#t, 12) do out[i] = brief(t[i]) end
-  if #t > 12 then out[#out + 1] = ('.. %d values'):format(#t) end
-  local keys = {}
-  for k in pairs(t) do
-    if not (type(k) == 'number' and k >= 1 and k <= #t) then keys[#keys + 1] = tostring(k) end
-  end
-  table.sort(keys)
-  for _, k in ipairs(keys) do
-    n = n + 1
-    if n > 20 then
-      out[#out + 1] = ('.. %d fields'):format(#keys)
-      break
-    end
-    out[#out + 1] = ('%s = %s'):format(k, brief(t[k]))
-  end
-  return '{ ' .. table.concat(out, ', ') .. ' }'
-end
-
-local function show(v)
-  if type(v) == 'table' then
-    local mt = getmetatable(v)
-    if mt and mt.__tostring then return tostring(v) end
-    return show_table(v)
-  end
-  return type(v) == 'string' and v or brief(v)
-end
-
--- -- help from the sources' own comments ------------------------------------------------------------------
-
---- The --- comment above the function called `name` (dm.linear, Tensor.fill, Module:param ..), or nil.
-function M.help(name)
-  local last = name:match '[%w_]+$'
-  if not last then return nil end
-  local patterns = { '^function [%w_.:]*[.:]' .. last .. '%(', '^function ' .. last .. '%.fwd%(',
-                     '^function ' .. last .. '%(' }
-  for _, source in ipairs(host.sources()) do
-    if source:find '%.lua$' then
-      local block = {}
-      for line in (host.source(source) .. '\n'):gmatch '([^\n]*)\n' do
-        if line:find '^%-%-%-' then
-          block[#block + 1] = line:gsub('^%-%-%- ?', '')
-        else
-          for _, p in ipairs(patterns) do
-            if #block > 0 and line:find(p) then
-              return ('%s\n  %s\n  %s'):format((line:gsub('^function ', '')), table.concat(block, '\n  '), source)
-            end
-          end
-          block = {}
-        end
-      end
-    end
-  end
-  return nil
-end
-
--- -- statements ---------------------------------------------------------------------------------------------
-
-local function compile(text, env)
+-- A chunk of text in this prompt's environment; or nil, why, and whether it is only incomplete.
+function Prompt:compile(text)
   local code = text:gsub('^%s*=', 'return ')
   local chunk = loadstring('return ' .. code, '=prompt')
   local why
+  if not chunk then chunk, why = loadstring(self.keep and source.lasting(code) or code, '=prompt') end
   if not chunk then
-    local global = code:gsub('^%s*local%s+function%s', 'function '):gsub('^%s*local%s+([%a_][%w_,%s]*=)', '%1')
-      :gsub('^%s*local%s+([%a_][%w_,%s]*)$', '%1 = nil')
-    chunk, why = loadstring(global, '=prompt')
+    local more = why:find("'<eof>'", 1, true) and not why:find('unfinished string', 1, true)
+    return nil, why, more and true or false
   end
-  if chunk then
-    setfenv(chunk, env)
-    jit.off(chunk, true)
-  end
-  return chunk, why
+  setfenv(chunk, self.env)
+  return chunk
 end
 
-local function message_of(e)
-  if errors.is(e) then return 'error: ' .. e.message end
-  return 'error: ' .. tostring(e)
+-- The three lines of `text` around line n, with their numbers.
+local function around(text, n)
+  local out, number = {}, 0
+  for line in (text .. '\n'):gmatch '([^\n]*)\n' do
+    number = number + 1
+    if math.abs(number - n) <= 1 then
+      out[#out + 1] = ('  %s%4d  %s'):format(number == n and '>' or ' ', number, line)
+    end
+  end
+  return #out > 0 and '\n' .. table.concat(out, '\n') or ''
+end
+
+-- The sentence for Lua's "attempt to call method 'x' (a nil value)" and its like, or the text itself.
+function Prompt:explain(text, code)
+  local action, kind, name = text:match "attempt to (%a+) (%a+) '([^']+)' %(a nil value%)"
+  if not name then return text end
+  if kind == 'upvalue' or kind == 'local' then return text end
+  if action == 'call' then
+    kind = kind == 'field' and 'function' or kind
+  end
+  return (complete.about(self.env, code, name, kind))
+end
+
+-- What is printed for error e of a statement.
+function Prompt:message(e, code)
+  if errors.is(e) then return ('error%s: %s'):format(e.id and ('[%s]'):format(e.id) or '', e.message) end
+  if type(e) == 'table' and not getmetatable(e) then return 'error: ' .. printing.show(e) end
+  local text = tostring(e)
+  if text:find 'interrupted$' then return 'interrupted' end
+  local file, line, rest = text:match '^(.-):(%d+): (.*)$'
+  if not file then return 'error: ' .. text end
+  local n = tonumber(line)
+  if file == 'prompt' then
+    local lines = code:find '\n'
+    return ('error: %s%s'):format(self:explain(rest, code), lines and around(code, n) or '')
+  end
+  local own = not file:find 'datamux/[%w_/]+%.lua$' and sys.kind(file) == 'file' and sys.read(file)
+  if not own then return 'error: ' .. text end
+  return ('error: %s:%d: %s%s'):format(file, n, self:explain(rest, own), around(own, n))
+end
+
+-- _ is the newest result, _1 the one before it, .. _9.
+function Prompt:result(v)
+  local env = self.env
+  for i = 9, 2, -1 do rawset(env, '_' .. i, rawget(env, '_' .. i - 1)) end
+  rawset(env, '_1', rawget(env, '_'))
+  rawset(env, '_', v)
 end
 
 local function pack(...) return { n = select('#', ...), ... } end
 
--- Runs a chunk with Ctrl-C enabled; prints its results unless hidden.
-local function execute(chunk, env, hide)
+-- Runs chunk with Ctrl-C enabled. Returns what pcall would, packed.
+local function guarded(chunk)
   host.interactive(true)
   local r = pack(pcall(chunk))
   host.interactive(false)
-  if not r[1] then
-    print(message_of(r[2]))
-    return
-  end
-  if r.n > 1 then env._ = r[2] end
-  if hide then return end
-  for i = 2, r.n do
-    local ok, text = pcall(show, r[i])
-    if r[i] ~= nil or r.n > 2 then print(ok and text or message_of(text)) end
-  end
+  return r
 end
+
+-- A nil that a path such as x.shap gave: what may have been meant.
+function Prompt:hint(code)
+  local path, name = code:match '^%s*([%a_][%w_.:%[%]]*)%.([%a_][%w_]*)%s*$'
+  if path and type(complete.value(self.env, path)) == 'table' then
+    return '   ' .. complete.about(self.env, code, name, 'field')
+  end
+  name = code:match '^%s*([%a_][%w_]*)%s*$'
+  if name and name ~= 'nil' and rawget(self.env, name) == nil then
+    return '   ' .. complete.about(self.env, code, name, 'variable')
+  end
+  return ''
+end
+
+function Prompt:execute(chunk, code, hide)
+  local began = os.clock()
+  local r = guarded(chunk)
+  if not r[1] then
+    print(self:message(r[2], code))
+    return false
+  end
+  if r.n > 1 and r[2] ~= nil then self:result(r[2]) end
+  if not hide then
+    for i = 2, r.n do
+      local ok, text = pcall(printing.show, r[i])
+      text = ok and text or self:message(text, code)
+      print(r[i] == nil and r.n == 2 and 'nil' .. self:hint(code) or text)
+    end
+  end
+  local took = os.clock() - began
+  if took > 1 and self.terminal then print(('[%.1f s of processor time]'):format(took)) end
+  return true
+end
+
+-- -- commands --------------------------------------------------------------------------------------------------
 
 local commands = {}
 
-commands.help = function(_, rest)
-  if rest == '' then
-    print [[
-expression          is printed; `;` at the end hides it; `_` is the last result
-:help NAME          what a function does (also ?NAME)
-:mem                bytes in use on the device
-:time EXPRESSION    median of ten runs
+local HELP = [[
+expression          is printed; `;` at the end hides it
+_, _1 .. _9         the newest result, and those before it
+?NAME               what a function, method, C function or recipe key does        (also :help NAME)
+??WORD              search names and help
+!COMMAND            run a shell command
+:time EXPRESSION    ten runs after a warm-up: mean ± standard deviation
+:type EXPRESSION    its class and size
+:who                the variables of this prompt
+:mem                memory in use
+:drop               give back memory that no variable holds
+:device             what computes
+:reload MODULE      read a module again; what exists uses the new functions
+:load FILE          run a file here
+:save FILE          write this session's statements
+:edit               change the last statement in $EDITOR and run it
+:history [WORD]     earlier statements
+:locals on|off      whether `local` of a whole statement lasts (on)
 :names              what `dm` offers
-:quit               also Ctrl-D]]
+:quit               also Ctrl-D
+Tab completes names, methods, files in strings and keys of a recipe; Ctrl-C stops a statement.]]
+
+function commands.help(self, rest)
+  if rest == '' then
+    print(HELP)
     return
   end
-  print(M.help(rest) or ("no help for '%s'"):format(rest))
+  local value = complete.value(self.env, rest)
+  local text = docs.help(rest, value)
+  if not text and value ~= nil then text = ('%s is a %s'):format(rest, printing.type(value)) end
+  if text then
+    print(text)
+    return
+  end
+  local close = errors.nearest(rest:match '[%w_]+$' or rest, require('datamux').names())
+  print(("no help for '%s'.%s"):format(rest, close and (" Did you mean '%s'?"):format(close) or ' Try ??' .. rest))
 end
 
-commands.mem = function()
+local function search(word, terminal)
+  local wide = terminal and math.max(host.columns(), 60) - 1 or math.huge
+  local hits = docs.search(word)
+  if #hits == 0 then print(("nothing has '%s' in its name or help"):format(word)) end
+  for i = 1, math.min(#hits, 30) do
+    local line = ('%-28s %s'):format(hits[i].name, hits[i].line)
+    print(#line > wide and line:sub(1, wide - 2) .. '..' or line)
+  end
+  if #hits > 30 then print(('.. %d more'):format(#hits - 30)) end
+end
+
+function commands.mem()
   local m = require('datamux.scope').memory()
   local mib = 1048576
   print(('live %.1f MiB   used %.1f MiB   scratch %.1f MiB   peak %.1f MiB   Lua %.1f MiB'):format(
     m.live / mib, m.used / mib, m.scratch / mib, m.peak / mib, collectgarbage 'count' / 1024))
 end
 
-commands.time = function(env, rest)
-  local chunk, why = compile(rest, env)
+function commands.drop()
+  local scope = require 'datamux.scope'
+  local before = scope.memory().live
+  collectgarbage()
+  collectgarbage()                               -- the first call only queues finalisers of cdata
+  print(('%.1f MiB given back'):format((before - scope.memory().live) / 1048576))
+end
+
+function commands.device() print((require('datamux.scope').about())) end
+
+-- A time of t seconds, in the unit that suits `scale` seconds.
+local function duration(t, scale)
+  if scale >= 1 then return ('%.3f s'):format(t) end
+  if scale >= 1e-3 then return ('%.3f ms'):format(1e3 * t) end
+  return scale >= 1e-6 and ('%.3f us'):format(1e6 * t) or ('%.1f ns'):format(1e9 * t)
+end
+
+-- Seconds of `often` runs of chunk, each.
+local function seconds(chunk, often)
+  local C = require('datamux.ffi').C
+  local t = C.dm_clock()
+  for _ = 1, often do chunk() end
+  return (C.dm_clock() - t) / often
+end
+
+function commands.time(self, rest)
+  if rest == '' then
+    print 'error: no expression, expected one: :time dm.randn(64, 64)'
+    return
+  end
+  local chunk, why = self:compile(rest)
+  if not chunk then
+    print('error: ' .. why:gsub('^prompt:%d+: ', ''))
+    return
+  end
+  local r = guarded(function()
+    local often = math.max(1, math.floor(1e-3 / math.max(seconds(chunk, 1), 1e-7)))   -- a clock tick is nothing
+    seconds(chunk, often)
+    local sum, square, least, most = 0, 0, math.huge, 0
+    for _ = 1, 10 do
+      local t = seconds(chunk, often)
+      sum, square, least, most = sum + t, square + t * t, math.min(least, t), math.max(most, t)
+    end
+    local mean = sum / 10
+    local sd = math.sqrt(math.max(square - 10 * mean * mean, 0) / 9)
+    return ('%s ± %s   (mean ± sd of 10 runs%s; %s .. %s)'):format(duration(mean, mean), duration(sd, mean),
+      often > 1 and (' of %d'):format(often) or '', duration(least, mean), duration(most, mean))
+  end)
+  print(r[1] and r[2] or self:message(r[2], rest))
+end
+
+function commands.type(self, rest)
+  local chunk, why = self:compile(rest)
+  if not chunk then
+    print('error: ' .. why:gsub('^prompt:%d+: ', ''))
+    return
+  end
+  local r = guarded(chunk)
+  if not r[1] then
+    print(self:message(r[2], rest))
+    return
+  end
+  local v = r[2]
+  local kind = printing.type(v)
+  if kind == 'Tensor' then
+    print(('Tensor %s[%s], %d bytes'):format(v:dtype(), table.concat(v:shape(), ', '), v:bytes()))
+  elseif type(v) == 'table' and v.block then
+    print(('%s, %d parameters'):format(kind, v:count()))
+  else
+    print(kind)
+  end
+end
+
+function commands.who(self)
+  local names = {}
+  for k, v in pairs(self.env) do
+    if type(k) == 'string' and not k:find '^_%d?$' and not (k == 'dm' and v == require 'datamux') then
+      names[#names + 1] = k
+    end
+  end
+  table.sort(names)
+  if #names == 0 then print 'no variables yet' end
+  for _, k in ipairs(names) do
+    local v = self.env[k]
+    local ok, text = pcall(printing.brief, v)
+    print(('%-16s %-10s %s'):format(k, printing.type(v), ok and text or '(stale)'))
+  end
+end
+
+-- Puts what the new module has into the old one's table, so that whoever holds that table uses the new functions.
+local function renew(old, new)
+  if type(old) ~= 'table' or type(new) ~= 'table' then return new end
+  for k in pairs(old) do
+    if type(rawget(old, k)) == 'function' and rawget(new, k) == nil then old[k] = nil end
+  end
+  for k, v in pairs(new) do
+    if v == new then v = old end                 -- a class is its own __index
+    rawset(old, k, v)
+  end
+  return old
+end
+
+function commands.reload(self, rest)
+  local name = package.loaded[rest] and rest or package.loaded['datamux.' .. rest] and 'datamux.' .. rest or rest
+  if rest == '' then
+    print 'error: no module, expected the name of one: :reload datamux.nn.linear'
+    return
+  end
+  local old = package.loaded[name]
+  package.loaded[name] = nil
+  local r = guarded(function() return require(name) end)
+  if not r[1] then
+    package.loaded[name] = old
+    local text = r[2]
+    if type(text) == 'string' and text:find "^module '" then
+      local loaded = {}
+      for k in pairs(package.loaded) do loaded[#loaded + 1] = k end
+      text = ("no module '%s'.%s"):format(rest, errors.suggest(rest, loaded))
+    end
+    print(self:message(text, rest) .. (old ~= nil and '\n  the old one stays' or ''))
+    return
+  end
+  package.loaded[name] = renew(old, r[2])
+  docs.forget()
+  print(('%s %s'):format(old ~= nil and 'reloaded' or 'loaded', name))
+end
+
+function commands.load(self, rest)
+  local chunk, why = loadfile(rest)
   if not chunk then
     print('error: ' .. why)
     return
   end
-  local C, times = require('datamux.ffi').C, {}
-  for i = 1, 11 do
-    local t = C.dm_clock()
-    local ok, e = pcall(chunk)
-    if not ok then
-      print(message_of(e))
-      return
-    end
-    times[i] = C.dm_clock() - t
-  end
-  table.remove(times, 1)
-  table.sort(times)
-  print(('%.3f ms (median of 10, %.3f .. %.3f)'):format(1e3 * times[5], 1e3 * times[1], 1e3 * times[10]))
+  self:execute(setfenv(chunk, self.env), sys.read(rest) or '', true)
 end
 
-commands.names = function() print(table.concat(require('datamux').names(), ' ')) end
-
---- Runs the prompt until its input ends or :quit. o: { recipe = a recipe to have as `recipe` }. Returns exit code 0.
-function M.run(o)
-  local env = setmetatable({ dm = require 'datamux', recipe = o.recipe }, {
-    __index = function(_, k)
-      local v = _G[k]
-      if v ~= nil then return v end
-      return require('datamux')[k]
-    end, complete = _G })
-  local editor = readline_editor(env)
-  if host.isatty(1) then
-    local core = require 'datamux.ffi'
-    print(('datamux %s (%s, %s)      :help · Ctrl-D quits'):format(ffi.string(core.C.dm_version()), jit.version,
-      ffi.string(core.C.dm_gemm_library())))
-    if o.recipe then print(tostring(o.recipe)) end
+function commands.save(self, rest)
+  if rest == '' then
+    print 'error: no file, expected a path: :save session.lua'
+    return
   end
+  local ok, e = pcall(sys.write, rest, table.concat(self.session, '\n') .. (#self.session > 0 and '\n' or ''))
+  print(ok and ('%d statements written to %s'):format(#self.session, rest) or self:message(e, rest))
+end
+
+function commands.edit(self)
+  local file = os.tmpname()
+  sys.write(file, (self.session[#self.session] or '') .. '\n')
+  io.stdout:flush()
+  os.execute(("%s '%s'"):format(os.getenv 'VISUAL' or os.getenv 'EDITOR' or 'vi', file))
+  local text = (sys.read(file) or ''):gsub('%s+$', '')
+  os.remove(file)
+  if text ~= '' then
+    print(text)
+    self:statement(text)
+  end
+end
+
+function commands.history(self, rest)
+  local list = self.history.list
+  local shown = {}
+  for i = #list, 1, -1 do
+    if rest == '' or list[i]:find(rest, 1, true) then table.insert(shown, 1, list[i]) end
+    if #shown == 30 then break end
+  end
+  for _, statement in ipairs(shown) do print(statement) end
+end
+
+function commands.locals(self, rest)
+  if rest == 'on' or rest == 'off' then self.keep = rest == 'on' end
+  print(self.keep and 'local variables of a whole statement last'
+    or "local variables end with their statement: Lua's rule")
+end
+
+function commands.names() print(table.concat(require('datamux').names(), ' ')) end
+
+local function command_names()
+  local list = { 'quit' }
+  for name in pairs(commands) do list[#list + 1] = name end
+  table.sort(list)
+  return list
+end
+
+-- -- the loop --------------------------------------------------------------------------------------------------
+
+function Prompt:remember(text)
+  if self.history.add(text) then self.editor.remember(text) end
+end
+
+-- Runs a line that is a command, ?help or !shell; returns 'quit', true when it was one, or false.
+function Prompt:command(line)
+  local shell = line:match '^%s*!(.*)$'
+  if shell then
+    io.stdout:flush()
+    os.execute(shell)
+    return true
+  end
+  local word = line:match '^%s*%?%?%s*(.-)%s*$'
+  if word then
+    if word == '' then print 'error: no word, expected one: ??demux' else search(word, self.terminal) end
+    return true
+  end
+  local name = line:match '^%s*%?%s*(.-)%s*$'
+  if name then
+    commands.help(self, name)
+    return true
+  end
+  local command, rest = line:match '^%s*:(%a+)%s*(.-)%s*$'
+  if not command then return false end
+  if command == 'quit' then return 'quit' end
+  if commands[command] then
+    commands[command](self, rest)
+  else
+    print(("error: no command ':%s'.%s"):format(command, errors.suggest(command, command_names())))
+  end
+  return true
+end
+
+-- Runs text if it is a whole statement; returns false when more is needed.
+function Prompt:statement(text)
+  local chunk, why, more = self:compile((text:gsub(';%s*$', '')))
+  if not chunk and more then return false end
+  self:remember(text)
+  if chunk then
+    if self:execute(chunk, text, text:find ';%s*$' ~= nil) then self.session[#self.session + 1] = text end
+  else
+    print(self:message(why, text))
+  end
+  return true
+end
+
+function Prompt:loop()
   local text
   while true do
+    self.earlier = text and text .. '\n' or ''
     host.waiting(true)
-    local line = editor.read(text and '..> ' or 'dm> ')
+    local line, interrupted = self.editor.read(text and '..> ' or 'dm> ')
     host.waiting(false)
     if not line then break end
-    local command, rest = line:match '^%s*:(%a+)%s*(.-)%s*$'
-    if not command then rest = line:match '^%s*%?%s*(%S+)%s*$' end
-    if not text and command == 'quit' then break end
-    if not text and (command or rest) then
-      local fn = commands[command or 'help']
-      if fn then
-        fn(env, rest)
-      else
-        local names = { 'help', 'mem', 'time', 'names', 'quit' }
-        print(("error: no command ':%s'.%s"):format(command, errors.suggest(command, names)))
-      end
-      editor.add(line)
+    if interrupted then
+      print()
+      text = nil
     elseif text or line:find '%S' then
-      text = text and text .. '\n' .. line or line
-      local chunk, why = compile((text:gsub(';%s*$', '')), env)
-      if chunk then
-        editor.add(text)
-        execute(chunk, env, text:find ';%s*$')
-        text = nil
-      elseif not why:find "'<eof>'" then
-        editor.add(text)
-        print('error: ' .. why:gsub('^prompt:%d+: ', ''))
-        text = nil
+      local done = not text and self:command(line)
+      if done == 'quit' then return end
+      if done then
+        self:remember(line)
+      else
+        text = text and text .. '\n' .. line or line
+        if self:statement(text) then text = nil end
       end
     end
   end
   if text then
-    local _, why = compile(text, env)
-    print('error: ' .. tostring(why))
+    local _, why = self:compile(text)
+    print(self:message(why, text))
   end
-  editor.close()
-  if host.isatty(0) then print() end
+  if host.isatty(0) or not self.terminal then print() end
+end
+
+-- The names of the prompt, then Lua's, then dm's.
+local function environment(recipe)
+  local dm = require 'datamux'
+  local base = { __index = function(_, k)
+    local v = _G[k]
+    if v ~= nil then return v end
+    return dm[k]
+  end, globals = _G }
+  base.complete = {}
+  for _, name in ipairs(dm.names()) do base.complete[name] = true end
+  return setmetatable({ dm = dm, recipe = recipe }, base)
+end
+
+--- Runs the prompt until its input ends or :quit. o: { recipe = a recipe to have as `recipe` }. Returns exit code 0.
+function M.run(o)
+  local self = setmetatable({ env = environment(o.recipe), history = editors.history(), session = {}, earlier = '',
+                              keep = true, terminal = host.isatty(1) }, Prompt)
+  local names = command_names()
+  self.editor = editors.new(function(line, word) return complete.offer(self.env, self.earlier, line, word, names) end,
+    self.history)
+  interpret_what_is_loaded()
+  interpret_all(_G, 0)
+  interpret_all(o.recipe and o.recipe.table or {}, 3)
+  if self.terminal then
+    local core = require 'datamux.ffi'
+    print(('datamux %s (%s, %s)      ?NAME help · :help commands · Ctrl-D quits'):format(
+      ffi.string(core.C.dm_version()), jit.version, ffi.string(core.C.dm_gemm_library())))
+    if o.recipe then print(tostring(o.recipe)) end
+  end
+  self:loop()
+  self.editor.close()
   return 0
 end
 
