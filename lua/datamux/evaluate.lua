@@ -101,10 +101,10 @@ local function turned(set, slot, turn, o)
 end
 
 --- Outputs averaged over `k` groupings, each text in another slot with other neighbours: as M.outputs, with the slots
---- of the first. Raises (code 2) when k is more than there are slots.
+--- of the first. Raises (E203) when k is more than there are slots.
 function M.ensemble(model, set, o, k)
   if k > o.group then
-    errors.raise(2, ('ensemble is %d, expected at most N = %d: each text takes another slot'):format(k, o.group))
+    errors.raise('E203', ('ensemble is %d, expected at most N = %d: each text takes another slot'):format(k, o.group))
   end
   local one = setmetatable({ grouping = o.grouping or GROUPING }, { __index = o })
   local out = M.outputs(model, set, one)
