@@ -2,6 +2,7 @@
 local ffi = require 'ffi'
 local h = require 'tests.helper'
 local dm = require 'datamux'
+local Optimiser = require 'datamux.optim'
 local fit = require 'datamux.models.fit'
 local mux = require 'datamux.nn.mux'
 
@@ -253,6 +254,30 @@ describe('outputs', function()
       end
     end
   end)
+end)
+
+describe('one batch', function()
+  for _, output in ipairs { 'classify', 'regress', 'tag' } do
+    it('is learned by heart: ' .. output, function()
+      for _, e in ipairs(models { output = output, read = output == 'tag' and 'token' or 'pool', init = 0.05,
+                                  width = 24, inner = 48, norm = math.sqrt(24), layers = 1,
+                                  classes = output == 'regress' and 1 or 3 }) do
+        local m, N = dm.nn.Module.build(e[1], 1), e[2]
+        local b, optimiser, loss = batch(6 / N, N, 4), Optimiser.new(m, { decay = 0, clip = 1 }), nil
+        m:train(true)
+        for step = 1, 60 do
+          dm.scope.knobs { seed = 1, step = step, lr = 2e-2, update = step }
+          dm.step(function()
+            local l = dm.tape.recording(function() return m:forward(prepared(m, b)).task end)
+            dm.tape.backward(l)
+            loss = l:item()
+          end)
+          optimiser:step()
+        end
+        assert.is_true(loss < 0.05, ('%s, N = %d: loss is %g'):format(output, N, loss))
+      end
+    end)
+  end
 end)
 
 describe('every combination', function()

@@ -9,6 +9,7 @@
 -- A batch without targets (prediction) has none counted.
 local ffi = require 'ffi'
 local core = require 'datamux.ffi'
+local scope = require 'datamux.scope'
 local Tensor = require 'datamux.tensor'
 local embed = require 'datamux.ops.embed'
 local loss = require 'datamux.ops.loss'
@@ -47,6 +48,14 @@ local function labels(values, n)
   return M.upload({ n }, out)
 end
 
+-- An f32 tensor in the type that activations have.
+local function activation(t)
+  if scope.compute == 'f32' then return t end
+  local y = Tensor.new(t:shape())
+  core.check(core.C.dm_cast(y.c, t.c))
+  return y
+end
+
 local function scores(batch, n)
   local value, rows, k = ffi.new(core.real .. '[?]', n), i32(n), 0
   for r = 0, n - 1 do
@@ -55,7 +64,8 @@ local function scores(batch, n)
       k = k + 1
     end
   end
-  return k > 0 and { n = k, value = M.upload({ k, 1 }, value, 'f32'), rows = k < n and M.upload({ k }, rows) } or nil
+  if k == 0 then return nil end
+  return { n = k, value = activation(M.upload({ k, 1 }, value, 'f32')), rows = k < n and M.upload({ k }, rows) or nil }
 end
 
 --- Adds the targets of a batch to the lists `task` of what is wanted: label, score, or label and at (host int32).

@@ -53,7 +53,7 @@ return {
   declare = function(self, o)
     local n, c = o.n, o.width
     each(self, 'layer', 'dense', { shape = { n, c, c }, init = o.init }, { n, c })
-    each(self, 'scales', 'LayerNorm', { shape = { n, c }, init = { fill = 1 }, decay = false }, { n, c })
+    each(self, 'scales', 'LayerNorm', { shape = { 1, n * c }, init = { fill = 1 }, decay = false }, { n, c })
     self.eps = o.eps
   end,
   inner = function(self, state, pairs)
@@ -65,7 +65,7 @@ return {
     x = mux.demux(self.layer.bias, reshape(x, { N * t.M, C }), t.instance, t.slot, self.args)
     x = norm.layernorm(x, Tensor.new({ C }):fill(1), Tensor.zeros { C }, { eps = self.eps })
     -- times the scale of each instance: rows [M, N, C] as M rows of N C channels
-    x = mux.mux(reshape(x, { t.M, 1, 1, N * C }), reshape(self.scales.weight, { 1, N * C }))
+    x = mux.mux(reshape(x, { t.M, 1, 1, N * C }), self.scales.weight)
     return mux.demux(self.scales.bias, reshape(x, { t.M * N, C }), pairs.who, t.back)
   end,
 }

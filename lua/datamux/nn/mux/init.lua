@@ -82,7 +82,10 @@ function M.declare(self, name, kind, o)
   end
   local function make(t, seed, site)
     local v = ffi.new(core.real .. '[?]', n)
-    fill(v, function(count, k) return Tensor.lasting({ count }):normal(0, 1, seed, site + 65536 * (k or 0)):host() end)
+    local function normals(count, k)
+      return Tensor.lasting({ count }, 'f32'):normal(0, 1, seed, site + 65536 * (k or 0)):host()
+    end
+    fill(v, normals)
     t:put(v)
   end
   if o.learn then return self:param(name, shape, make, false) end
