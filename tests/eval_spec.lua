@@ -122,9 +122,9 @@ describe('datamux predict', function()
   end)
 
   it('answers a line at once when no other follows', function()
-    local p = io.popen(('(echo "the soup was nice"; timeout 60 cat %s/more; echo) | %s predict %s --flush 50')
-      :format(dir, host.exe(), run))
-      host.exe(), run))
+    os.execute(('mkfifo %s/more'):format(dir))
+    local line = '(echo "the soup was nice"; timeout 60 cat %s/more; echo) | %s predict %s --flush 50'
+    local p = io.popen(line:format(dir, host.exe(), run))
     assert.is_truthy(p:read '*l':find '^%a+\t')
     sys.write(dir .. '/end', '')
     os.execute(('cat %s/end > %s/more'):format(dir, dir))         -- only now does the input end
