@@ -189,17 +189,18 @@ describe('the filter', function()
 
   it('keeps an object as it is and adds to it', function()
     local m = parity_model(2)
-    local path = file('t.jsonl', '{"z":1.50, "text":"a"}\n{"text":"b","label":"x"} \n[1]\n\n{"text":3}\n{}\n')
+    local path = file('t.jsonl', '{"z":1.50, "text":"a"}\n{"text":"b","label":"x"} \n[1]\n\n{"text":3}\n{}\n'
+      .. '{"text":"a"}\0x\n')
     local out, figures = run(m, path)
     local got = lines(out)
     assert.is_truthy(got[1]:find('{"z":1.50, "text":"a","label":"' .. expected(m, 'a') .. '","score":0.', 1, true))
     assert.is_truthy(got[2]:find('"label":"x","predicted_label":"' .. expected(m, 'b'), 1, true))
-    for i = 3, 6 do
+    for i = 3, 7 do
       local v = cjson.decode(got[i])
       assert.are.equal(cjson.null, v.label)
       assert.is_truthy(v.error:find '^E305 ')
     end
-    assert.are.same({ 6, 4 }, { figures.records, figures.errors })
+    assert.are.same({ 7, 5 }, { figures.records, figures.errors })
   end)
 
   it('keeps columns of TSV and quotes of CSV, also over line ends', function()

@@ -39,7 +39,7 @@ end
 function M.new(model, o)
   o = o or {}
   local n = model.n
-  local rows = whole('rows', o.rows or (scope.about():find '^cuda' and GROUPS or 16), 1, GROUPS)
+  local rows = whole('rows', o.rows or (scope.about():find '^cuda' and GROUPS or 8), 1, GROUPS)
   local self = setmetatable({
     net = model, tok = model.tokenizer, tagging = model.output == 'tag', per_row = n, rows = rows, n = 0, total = 0,
     group = choice('group', o.group or 'length', { 'length', 'file' }),

@@ -27,6 +27,7 @@ local M = {}
 
 local Model = {}
 Model.__index = Model
+M.Model = Model
 
 local WEIGHTS = 'model.safetensors'
 

@@ -2,37 +2,12 @@
 local cjson = require 'cjson'
 local lfs = require 'lfs'
 local dm = require 'datamux'
-local recipe = require 'datamux.recipe'
 local saved = require 'datamux.saved'
 local sys = require 'datamux.sys'
 local safetensors = require 'datamux.safetensors'
+local small_run = require 'tests.small_run'
 
 local dir, session
-
--- A run directory of a small model after two checkpoints, without training it.
-local function make_run()
-  dir = os.tmpname()
-  os.remove(dir)
-  local run = dir .. '/runs/small/20261124-000000-aaaa'
-  sys.mkdir(run)
-  sys.write(run .. '/.datamux-run', 'datamux\n')
-  sys.link('20261124-000000-aaaa', dir .. '/runs/small/latest')
-  local r = recipe.new({ name = 'small', task = 'synthetic', model = { layers = 1, width = 32, heads = 2,
-    vocab = { size = 300 } }, mux = { n = 4 }, data = { length = 16 }, warmup = { steps = 2 }, train = { steps = 4 } },
-    'small.lua')
-  local config, list = r:resolve {}
-  local flat = {}
-  for _, e in ipairs(list) do flat[e.path] = { value = e.value, from = e.from } end
-  sys.write(run .. '/config.json', require('datamux.json').encode(flat) .. '\n')
-  session = require('datamux.train').new(config, { run = run, log = require('datamux.log').new { mode = 'none' } })
-  saved.begin(session)
-  session.at.global, session.at.best = 10, { accuracy = 0.5, step = 10 }
-  session:save 'best'
-  session.model.block.p:normal(0, 0.1, 5, 5)
-  session.at.global = 20
-  session:save 'last'
-  return run
-end
 
 local function refused(pattern, fn, ...)
   local ok, e = pcall(fn, ...)
@@ -50,7 +25,9 @@ end
 describe('a finished model', function()
   local run
 
-  before_each(function() run = make_run() end)
+  before_each(function()
+    dir, run, session = small_run()
+  end)
   after_each(function() sys.remove(dir) end)
 
   it('is the best of a run, any of its checkpoints, and the newest run of a name', function()

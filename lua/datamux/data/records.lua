@@ -144,7 +144,12 @@ function next_of.jsonl(self, record)
   local line, number = self:line(self.keep)
   if not line then return nil end
   record.line, record.raw = number, line
-  local value, why = cjson.decode(line)
+  local value, why
+  if line:find('\0', 1, true) then                   -- where lua-cjson would stop reading
+    why = 'it has a NUL byte'
+  else
+    value, why = cjson.decode(line)
+  end
   if type(value) ~= 'table' or line:match '^%s*(.)' ~= '{' then
     record.value = nil
     return self:bad(record, value == nil and 'not valid JSON: ' .. tostring(why) or 'expected a JSON object')

@@ -1,0 +1,146 @@
+-- eval_spec.lua -- scoring a finished model, and the commands eval, predict and bench as processes.
+local cjson = require 'cjson'
+local dm = require 'datamux'
+local evaluate = require 'datamux.evaluate'
+local host = require 'datamux.host'
+local saved = require 'datamux.saved'
+local score_set = require 'datamux.score_set'
+local small_run = require 'tests.small_run'
+local sys = require 'datamux.sys'
+local synthetic = require 'datamux.data.synthetic'
+
+local dir, run, model
+
+setup(function()
+  dir, run = small_run()
+  model = dm.load(run .. ':last')
+end)
+
+teardown(function() sys.remove(dir) end)
+
+local function file(name, bytes)
+  sys.write(dir .. '/' .. name, bytes)
+  return dir .. '/' .. name
+end
+
+local function refused(id, pattern, fn, ...)
+  local ok, e = pcall(fn, ...)
+  assert.is_false(ok)
+  assert.are.equal(id, e.id)
+  assert.is_truthy(tostring(e):find(pattern), tostring(e))
+end
+
+-- Runs a command line; returns exit code, stdout, stderr.
+local function command(words, input)
+  local out, err = dir .. '/stdout', dir .. '/stderr'
+  local shell = ('%s %s < %s > %s 2> %s; echo $?'):format(host.exe(), words, input or '/dev/null', out, err)
+  local p = io.popen(shell)
+  local code = tonumber(p:read '*a')
+  p:close()
+  return code, sys.read(out), sys.read(err)
+end
+
+-- The first dev sentences as a table, labels written by `spell`.
+local function table_of(n, spell)
+  local set, out = synthetic.read 'dev', { 'sentence\tlabel' }
+  for i = 1, n do out[i + 1] = set.texts[i] .. '\t' .. spell[set.labels[i - 1] + 1] end
+  return table.concat(out, '\n') .. '\n'
+end
+
+describe('a set to score on', function()
+  it('is scored alike whatever the order, case or numbers of its labels', function()
+    local options = saved.options(model)
+    local set = score_set.open(model, file('plain.tsv', table_of(90, { 'negative', 'positive' })), {})
+    local want = evaluate.score(model.model, set, options, 2)
+    assert.are.equal(90, want.scored)
+    for _, spell in ipairs { { 'NEGATIVE', 'Positive' }, { '0', '1' } } do
+      set = score_set.open(model, file('other.tsv', table_of(90, spell)), {})
+      assert.are.equal(want.value, evaluate.score(model.model, set, options, 2).value)
+      assert.is_truthy(set.notices[1]:find('labels matched by', 1, true))
+    end
+    local turned = { labels = { 'positive', 'negative' }, tokenizer = model.tokenizer, config = model.config,
+                     output = 'classify', n = 4 }
+    set = score_set.open(turned, dir .. '/plain.tsv', {})
+    local truth = synthetic.read 'dev'
+    for i = 0, 89 do assert.are.equal(1 - truth.labels[i], set.labels[i]) end
+  end)
+
+  it('is refused where it does not suit the model', function()
+    refused('E301', "label 'pos' is not one of the model's labels {negative, positive}", score_set.open, model,
+      file('pos.tsv', table_of(9, { 'negative', 'pos' })), {})
+    refused('E303', "no file 'deb'", score_set.open, model, 'deb', {})
+    refused('E219', "'sst3' is no GLUE task", score_set.open, model, 'glue/sst3:dev', {})
+    refused('E200', 'conll', score_set.open, model, file('x.conll', 'a O\n'), {})
+  end)
+end)
+
+describe('datamux eval', function()
+  it('scores every text and prints the whole report', function()
+    local code, out, err = command(('eval %s:last --mates 2 --bootstrap 50'):format(run))
+    assert.are.same({ 0, '' }, { code, err })
+    for _, part in ipairs { 'scored 800/800 in each of 2', 'bootstrap', 'published protocol', 'neighbours', 'by slot',
+                            'by length', 'precision', 'is, answered as', 'retrieval', 'ece' } do
+      assert.is_truthy(out:find(part, 1, true), part .. ' is not in the report')
+    end
+  end)
+
+  it('exits with 10 where the floor is not reached', function()
+    local line = 'eval %s:last --mates 1 --bootstrap 10 --json --fail-under %s'
+    local code, out, err = command(line:format(run, 'accuracy=0.99'))
+    assert.are.equal(10, code)
+    assert.is_truthy(err:find('quality gate: accuracy is 0.%d+, below 0.99'))
+    local r = cjson.decode(out)
+    assert.are.same({ 1, 800, 800, 4 }, { r.schema, r.scored, r.total, r.n })
+    assert.are.equal(0, (command(line:format(run, 'accuracy=0.01'))))
+    code, out, err = command(line:format(run, 'acuracy=0.5'))
+    assert.are.same({ 2, '' }, { code, out })
+    assert.is_truthy(err:find('did you mean: accuracy', 1, true))
+  end)
+end)
+
+describe('datamux predict', function()
+  it('is a filter: standard input to standard output, the same bytes twice', function()
+    local input = file('in.txt', 'the soup was nice\r\n\n\255\nthe hotel was dull')
+    local code, out, err = command('predict ' .. run, input)
+    assert.are.same({ 0, '' }, { code, err })
+    local _, count = out:gsub('\n', '')
+    assert.are.equal(4, count)
+    local _, again = command('predict ' .. run, input)
+    assert.are.equal(out, again)
+  end)
+
+  it('ends quietly when its reader goes, and with 3 where a record was faulty', function()
+    local p = io.popen(('(yes "the soup was nice" | %s predict %s 2> %s/stderr; echo $? > %s/code) | head -2'):format(
+      host.exe(), run, dir, dir))
+    local out = p:read '*a'
+    p:close()
+    assert.is_truthy(out:find '^%a+\t0%.%d+\n%a+\t0%.%d+\n$')
+    assert.are.same({ '141\n', '' }, { sys.read(dir .. '/code'), sys.read(dir .. '/stderr') })
+    local code, _, err = command('predict ' .. run .. ' --in jsonl', file('bad.jsonl', '{"text":"a"}\n{\n'))
+    assert.are.equal(3, code)
+    assert.is_truthy(err:find('1 of 2 records could not be answered', 1, true))
+  end)
+
+  it('answers a line at once when no other follows', function()
+    os.execute(('mkfifo %s/more'):format(dir))
+    local line = '(echo "the soup was nice"; timeout 60 cat %s/more; echo) | %s predict %s --flush 50'
+    local p = io.popen(line:format(dir, host.exe(), run))
+    assert.is_truthy(p:read '*l':find '^%a+\t')
+    sys.write(dir .. '/end', '')
+    os.execute(('cat %s/end > %s/more'):format(dir, dir))         -- only now does the input end
+    assert.is_truthy(p:read '*l':find '^%a+\t')
+    assert.is_nil(p:read '*l')
+    p:close()
+  end)
+end)
+
+describe('datamux bench', function()
+  it('measures the model alone and from file to file', function()
+    local code, out = command(('bench %s --texts 128 --repeats 2 -o jsonl'):format(run))
+    assert.are.equal(0, code)
+    local a, b = out:match '^(.-)\n(.-)\n$'
+    a, b = cjson.decode(a), cjson.decode(b)
+    assert.are.same({ 'model', 'end-to-end', 4 }, { a.test, b.test, a.n })
+    assert.is_true(a.texts_per_second > 0 and b.texts_per_second > 0 and a.p50_ms > 0)
+  end)
+end)
