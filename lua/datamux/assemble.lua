@@ -29,7 +29,7 @@ end
 --- there is a retrieval head), eval_rows }. Raises where a data file is absent or does not fit, before any other work.
 function M.data(config)
   if config.eval.ensemble > config.mux.n then
-    errors.raise(2, ('eval.ensemble is %d, expected at most mux.n = %d: each text takes another slot'):format(
+    errors.raise('E203', ('eval.ensemble is %d, expected at most mux.n = %d: each text takes another slot'):format(
       config.eval.ensemble, config.mux.n))
   end
   local t = task.open(config)

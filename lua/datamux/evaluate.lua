@@ -104,7 +104,7 @@ end
 --- of the first. Raises (code 2) when k is more than there are slots.
 function M.ensemble(model, set, o, k)
   if k > o.group then
-    errors.raise(2, ('ensemble is %d, expected at most N = %d: each text takes another slot'):format(k, o.group))
+    errors.raise('E203', ('ensemble is %d, expected at most N = %d: each text takes another slot'):format(k, o.group))
   end
   local one = setmetatable({ grouping = o.grouping or GROUPING }, { __index = o })
   local out = M.outputs(model, set, one)

@@ -278,7 +278,7 @@ describe('a task of your own', function()
       try { type = 'classify', train = 't.tsv', dev = 'd.tsv' })
     refused(3, "one.tsv: every label is 'maybe', expected at least two",
       try { type = 'classify', train = 'one.tsv', dev = 'd.tsv' })
-    refused(2, "'task.train' is 'raw': its format cannot be told",
+    refused(2, "'task.train' is 'raw': its name does not tell",
       try { type = 'classify', train = 'raw', dev = 'raw' })
     refused(2, "task.type is 'tag' with a file of format tsv, expected conll or jsonl",
       try { type = 'tag', train = 't.tsv', dev = 'd.tsv' })

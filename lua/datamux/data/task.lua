@@ -59,7 +59,7 @@ local function locate(name, key, folder)
   if path then return path end
   table.insert(looked, 1, name)
   if beside then table.insert(looked, 2, beside) end
-  errors.raise(3, ("'%s' is '%s': there is no such file\n  looked in: %s"):format(key, name,
+  errors.raise('E303', ("'%s' is '%s': there is no such file\n  looked in: %s"):format(key, name,
     table.concat(looked, '\n             ')))
 end
 
@@ -68,7 +68,7 @@ local function own_spec(config)
   local o = config.own
   for _, key in ipairs { 'type', 'train', 'dev' } do
     if not o[key] then
-      errors.raise(2, ("'task.%s' is missing, expected a task of your own to have type, train, dev"):format(key))
+      errors.raise('E210', ("'task.%s' is missing, expected a task of your own to have type, train, dev"):format(key))
     end
   end
   local spec = { output = o.type, text = o.text, pair = o.pair, label = o.label, paths = {},
@@ -77,24 +77,24 @@ local function own_spec(config)
     local path = locate(o[split], 'task.' .. split, config.folder)
     local format = o.format or records.format_of(path)
     if not format then
-      errors.raise(2, ("'task.%s' is '%s': its format cannot be told from its name, expected task.format, one of %s")
+      errors.raise('E202', ("'task.%s' is '%s': its name does not tell its format, expected task.format, one of %s")
         :format(split, o[split], table.concat(records.formats, ', ')))
     end
     if format == 'text' then
-      errors.raise(2, ("'task.%s' is '%s': plain text has no labels, expected tsv, csv, jsonl or conll"):format(split,
-        o[split]))
+      errors.raise('E215', ("'task.%s' is '%s': plain text has no labels, expected tsv, csv, jsonl or conll"):format(
+        split, o[split]))
     end
     if (format == 'conll') ~= (o.type == 'tag') and not (format == 'jsonl' and o.type == 'tag') then
-      errors.raise(2, ("task.type is '%s' with a file of format %s, expected %s"):format(o.type, format,
+      errors.raise('E215', ("task.type is '%s' with a file of format %s, expected %s"):format(o.type, format,
         o.type == 'tag' and 'conll or jsonl' or 'tsv, csv or jsonl'))
     end
     spec.paths[split], spec.formats[split] = path, format
   end
   if o.type == 'tag' and o.pair then
-    errors.raise(2, ("task.pair is '%s' with task.type 'tag', expected none"):format(o.pair))
+    errors.raise('E215', ("task.pair is '%s' with task.type 'tag', expected none"):format(o.pair))
   end
   if o.type == 'regress' and spec.labels then
-    errors.raise(2, "task.labels is given with task.type 'regress', expected none: the label is a number")
+    errors.raise('E215', "task.labels is given with task.type 'regress', expected none: the label is a number")
   end
   return spec
 end
