@@ -81,10 +81,10 @@ local function unknown(word)
     fix = near and 'datamux ' .. near or 'a recipe is a file that ends in .lua; commands: datamux --help' })
 end
 
--- A bare --resume takes no value, so that the word after it is not taken for one.
-local function prepare(argv)
+-- Of `run`, a bare --resume takes no value, so that the word after it is not taken for one.
+local function prepare(name, argv)
   local words = {}
-  for i, w in ipairs(argv) do words[i] = w == '--resume' and '--resume=' or w end
+  for i, w in ipairs(argv) do words[i] = name == 'run' and w == '--resume' and '--resume=' or w end
   return words
 end
 
@@ -102,7 +102,7 @@ end
 local function run_command(name, words, loaded, argv)
   local commands = require 'datamux.commands'
   local p = commands.parser { name }
-  local o = p:parse(prepare(words))
+  local o = p:parse(prepare(name, words))
   apply(o)
   if o.version or o.devices then return alone(o) end
   o.words, o.loaded = argv, loaded

@@ -100,8 +100,10 @@ end
 function M.resolve(recipe, o, more)
   local words, extra = M.words(o), { set = os.getenv 'DATAMUX_SET', configs = o.config }
   for _, w in ipairs(more or {}) do words[#words + 1] = w end
-  local device = recipe:resolve(words, nil, extra).device
-  local about = M.device(device, o.threads)
+  local config, list = recipe:resolve(words, nil, extra)
+  local profiles = next(recipe.table.profiles or {}) ~= nil
+  if o.dry_run and config.device == 'auto' and not profiles then return config, list end     -- nothing depends on it
+  local about = M.device(config.device, o.threads)
   return recipe:resolve(words, about:find '^cuda' ~= nil, extra)
 end
 

@@ -21,7 +21,7 @@ local formats = { svg = 'svg', png = 'png', txt = 'text', text = 'text' }
 local MOST = 1500                                -- points of a line; longer ones are averaged down
 local FEW = 40                                   -- up to here each point of a line is marked
 
-local function fail(...) errors.raise(2, 'plot: ' .. string.format(...)) end
+local function fail(...) errors.raise('E200', 'plot: ' .. string.format(...)) end
 
 local function finite(v) return type(v) == 'number' and v == v and math.abs(v) < math.huge end
 
@@ -345,9 +345,9 @@ local function gnuplot(text)
   local printed, code = said:match '^(.*)exit (%d+)%s*$'
   if code == '0' then return printed end
   if code == '127' then
-    errors.raise(4, 'gnuplot is not installed; it draws the pictures\n  fix: apt install gnuplot-nox')
+    errors.raise('E404', 'gnuplot is not installed; it draws the pictures\n  fix: apt install gnuplot-nox')
   end
-  errors.raise(4, 'gnuplot cannot draw this: ' .. (printed or said):gsub('^%s+', ''):gsub('%s+$', ''))
+  errors.raise('E404', 'gnuplot cannot draw this: ' .. (printed or said):gsub('^%s+', ''):gsub('%s+$', ''))
 end
 
 --- Draws one picture. o: the series in order, each { y = list, x = list (default 1, 2, ..; names for bars), label,
@@ -373,10 +373,10 @@ function M.draw(o)
   end
   local folder = o.out:match '^(.*)/[^/]*$'
   if folder and folder ~= '' then sys.mkdir(folder) end
-  if sys.kind(o.out) == 'directory' then errors.raise(4, o.out .. ': cannot be written: it is a folder') end
+  if sys.kind(o.out) == 'directory' then errors.raise('E401', o.out .. ': cannot be written: it is a folder') end
   local temporary = ('%s.tmp-%d'):format(o.out, sys.pid())
   local f, why = io.open(temporary, 'wb')
-  if not f then errors.raise(4, ('%s: cannot be written: %s'):format(o.out, why:gsub('^.*: ', ''))) end
+  if not f then errors.raise('E401', ('%s: cannot be written: %s'):format(o.out, why:gsub('^.*: ', ''))) end
   f:close()
   local ok, e = pcall(gnuplot, script(o, kind, format, temporary))
   if not ok then

@@ -52,7 +52,7 @@ function M.configure(p)
     :default '200':argname 'MS'
   p:option('--shard', 'every N-th record, from the I-th'):convert(shard):argname 'I/N'
   p:option('-O --output', 'write to FILE'):target 'path':argname 'FILE'
-  p:option('--resume', 'continue the output file after its last complete window'):args '?':argname ''
+  p:flag('--resume', 'continue the output file after its last complete window')
 end
 
 -- What glue/TASK:SPLIT stands for: its file, columns, and how a submission spells the labels.

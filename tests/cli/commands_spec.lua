@@ -1,0 +1,236 @@
+-- commands_spec.lua -- the commands that look and check: help, man, completion, check, new, data, tokenize, doctor.
+local cjson = require 'cjson'
+local sys = require 'datamux.sys'
+local commands = require 'datamux.commands'
+local command = require 'tests.cli.command'
+
+local function has(text, ...)
+  for _, part in ipairs { ... } do
+    assert.is_truthy(text:find(part, 1, true), ('expected "%s" in: %s'):format(part, text))
+  end
+end
+
+describe('the one specification', function()
+  it('gives every command a name, a summary, a parser, and a way to run', function()
+    assert.is_true(#commands.names() >= 9)
+    for _, name in ipairs(commands.names()) do
+      local c = commands.get(name)
+      assert.are.equal(name, c.name)
+      assert.is_true(#c.summary > 10 and #c.summary < 90 and not c.summary:find '%.$', name)
+      assert.are.same({ 'function', 'function' }, { type(c.configure), type(c.run) })
+    end
+  end)
+
+  it('is what --help, the man page and the completions say', function()
+    local _, help = command.run '--help'
+    local _, man = command.run 'help --man'
+    local _, bash = command.run 'completion bash'
+    local _, zsh = command.run 'completion zsh'
+    local _, fish = command.run 'completion fish'
+    for _, name in ipairs(commands.names()) do
+      for _, text in ipairs { help, man, bash, zsh, fish } do has(text, name) end
+    end
+    local p = commands.parser()
+    local n = 0
+    for _, c in ipairs { p, unpack(p._commands) } do
+      for _, e in ipairs(c._options) do
+        local long = e._aliases[#e._aliases]
+        has(man, (long:gsub('%-', '\\-')))
+        has(bash, long)
+        n = n + 1
+      end
+    end
+    assert.is_true(n > 30)
+  end)
+
+  it('has scripts that the shells take', function()
+    assert.are.equal(0, (command.shell '$DM completion bash | bash -n'))
+    local code, out = command.shell([[
+      source <($DM completion bash)
+      COMP_WORDS=(datamux exp) COMP_CWORD=1; _datamux; echo "${COMPREPLY[@]}"
+      unset COMPREPLY; COMP_WORDS=(datamux run --sw) COMP_CWORD=2; _datamux; echo "${COMPREPLY[@]}"
+      unset COMPREPLY; COMP_WORDS=(datamux run x.lua train.ep) COMP_CWORD=3; _datamux; echo "${COMPREPLY[@]}"]])
+    assert.are.same({ 0, 'explain\n--sweep\ntrain.epochs= train.eps=\n' }, { code, out })
+    for _, shell in ipairs { 'zsh', 'fish' } do
+      if os.execute('command -v ' .. shell .. ' > /dev/null') == 0 then
+        assert.are.equal(0, (command.shell('$DM completion ' .. shell .. ' | ' .. shell .. ' -n')))
+      end
+    end
+  end)
+
+  it('has a man page without complaints', function()
+    if os.execute 'command -v groff > /dev/null' ~= 0 then return pending 'needs groff' end
+    local code, out = command.shell '$DM help --man | groff -man -ww -z -Tascii 2>&1'
+    assert.are.same({ 0, '' }, { code, out })
+  end)
+
+  it('gives help to each command on stdout', function()
+    for _, name in ipairs(commands.names()) do
+      local code, out, err = command.run('help ' .. name)
+      assert.are.same({ 0, '' }, { code, err })
+      has(out, 'datamux ' .. name)
+      code, out = command.run(name .. ' --help')
+      assert.are.equal(0, code)
+      has(out, 'datamux ' .. name)
+    end
+  end)
+
+  it('lists the keys of recipes', function()
+    local code, out = command.run 'help keys mux --json'
+    assert.are.equal(0, code)
+    local list = cjson.decode(out)
+    assert.are.equal('mux.n', list[1].key)
+    for _, e in ipairs(list) do assert.is_true(e.meaning ~= nil and e.takes ~= nil and e.key:find '^mux%.' ~= nil) end
+  end)
+end)
+
+describe('options of all commands', function()
+  it('stand before or after the command', function()
+    for _, line in ipairs { '--json explain E203', 'explain --json E203', 'explain E203 --json' } do
+      local code, out = command.run(line)
+      assert.are.equal(0, code)
+      assert.are.equal('E203', cjson.decode(out).number)
+    end
+    local _, out = command.run '--seed 9 recipes/quickstart.lua -n'
+    assert.is_truthy(out:find 'seed +9 +command line')
+    _, out = command.run 'train.lr=7 recipes/quickstart.lua -n'
+    assert.is_truthy(out:find 'train%.lr +7 +command line')
+  end)
+
+  it('colour errors where asked', function()
+    local _, _, err = command.run '--color always explain E999'
+    has(err, '\27[1;31merror[E200]')
+    _, _, err = command.run 'explain E999'
+    assert.is_nil(err:find '\27')
+  end)
+
+  it('show a stack trace with --debug only', function()
+    local _, _, err = command.run 'recipes/quickstart.lua zzz=1 -n --debug'
+    has(err, 'stack traceback')
+  end)
+end)
+
+describe('datamux check', function()
+  it('says what is in the data, trains one step, and leaves nothing', function()
+    local dir = command.scratch()
+    local code, out, err = command.run('check recipes/quickstart.lua --json -o ' .. dir)
+    assert.are.equal(0, code, err)
+    local r = cjson.decode(out)
+    assert.are.same({ 12000, 800, 0 }, { r.train.texts, r.dev.texts, r.dev.shared })
+    assert.are.equal(12000, r.train.labels.negative + r.train.labels.positive)
+    assert.are.equal('warmup', r.stages[1].name)
+    assert.is_true(r.stages[1].loss > 4 and r.peak > 1e6)
+    assert.are.same({}, sys.list(dir))
+    sys.remove(dir)
+  end)
+
+  it('tells of texts that are cut off, repeated, or in both splits', function()
+    local dir = command.scratch()
+    local rows = { 'sentence\tlabel' }
+    for i = 1, 40 do rows[#rows + 1] = ('word%d a b c d e f\t%s'):format(i % 30, i % 2 == 0 and 'x' or 'y') end
+    sys.write(dir .. '/t.tsv', table.concat(rows, '\n') .. '\n')
+    sys.write(dir .. '/d.tsv', 'sentence\tlabel\nword1 a b c d e f\ty\nnew one\tx\n')
+    sys.write(dir .. '/r.lua', [[return { task = { type = 'classify', train = 't.tsv', dev = 'd.tsv' }, mux = { n = 2 },
+      model = { layers = 1, width = 16, heads = 2 }, data = { length = 5 }, train = { epochs = 1, rows = 2 } }]])
+    local code, out, err = command.run('check ' .. dir .. '/r.lua')
+    assert.are.equal(0, code, err)
+    has(out, '10 repeated', '1 also in train', 'x 50.0 %, y 50.0 %', '40 cut off at 5', 'raise data.length', 'ready')
+    sys.remove(dir)
+  end)
+end)
+
+describe('datamux new', function()
+  it('writes a project whose own tests pass', function()
+    local dir = command.scratch()
+    local code, out = command.run('new ' .. dir .. '/mine')
+    assert.are.equal(0, code)
+    has(out, 'recipes/mine.lua', 'tests/mine_spec.lua', '.busted', '.luacheckrc')
+    code, out = command.shell(('cd %s/mine && busted --lua=$DM -o plainTerminal tests'):format(dir))
+    assert.are.equal(0, code, out)
+    has(out, '2 successes / 0 failures / 0 errors')
+    sys.remove(dir)
+  end)
+end)
+
+describe('datamux data', function()
+  it('shows the built-in sentences and their figures', function()
+    local code, out = command.run 'data head synthetic dev -k 3'
+    assert.are.equal(0, code)
+    assert.are.equal(3, select(2, out:gsub('\n', '')))
+    assert.is_truthy(out:find '^%l+\t')
+    code, out = command.run 'data stats synthetic --json'
+    assert.are.equal(0, code)
+    local list = cjson.decode(out)
+    assert.are.same({ 2, 12000, 0 }, { #list, list[1].n, list[2].in_train })
+  end)
+
+  it('adds files whose checksum is right, and refuses others', function()
+    local data = os.getenv 'DATAMUX_DATA'
+    if not data then return pending 'needs SST-2 under DATAMUX_DATA' end
+    local dir = command.scratch()
+    local env = { env = ('DATAMUX_DATA= DATAMUX_CACHE=%s/cache'):format(dir) }
+    local code, out, err = command.run(('data add sst2 %s/SST-2/dev.tsv'):format(data), env)
+    assert.are.equal(0, code, err)
+    assert.are.equal('file', sys.kind(out:match '[^\n]+'))
+    sys.write(dir .. '/train.tsv', 'sentence\tlabel\na\t1\n')
+    code, out, err = command.run(('data add sst2 %s/train.tsv'):format(dir), env)
+    assert.are.equal('', out)
+    assert.are.equal(3, code)
+    has(err, 'E308')
+    sys.write(dir .. '/cache/datasets/SST-2/dev.tsv', 'sentence\tlabel\na\t1\n')
+    code, out, err = command.run('data verify sst2', env)
+    assert.are.equal(3, code)
+    has(out, 'differs')
+    has(err, 'E308')
+    sys.remove(dir)
+  end)
+end)
+
+describe('datamux tokenize', function()
+  it('gives ids and pieces, and compares with ids from elsewhere', function()
+    local dir = command.scratch()
+    local code, out = command.run('tokenize recipes/quickstart.lua', { input = 'the soup was good\nsoup zzz\n' })
+    assert.are.equal(0, code)
+    assert.is_truthy(out:find '^2 %d+ %d+ %d+')
+    sys.write(dir .. '/ids', (out:gsub(' ', ', ')))
+    local line = 'tokenize recipes/quickstart.lua - --against ' .. dir .. '/ids'
+    code, out = command.run(line, { input = 'the soup was good\nsoup zzz\n' })
+    assert.are.same({ 0, '2 lines, the same ids in each\n' }, { code, out })
+    local err
+    code, out, err = command.run(line, { input = 'the soup was good\nsoup the\n' })
+    assert.are.equal(3, code)
+    has(out, 'line 2: soup the')
+    has(err, 'E311')
+    code, out = command.run('tokenize recipes/quickstart.lua --pieces', { input = 'the soup\n' })
+    assert.are.equal(0, code)
+    assert.are.equal('<s> the soup\n', out)
+    sys.remove(dir)
+  end)
+end)
+
+describe('datamux doctor', function()
+  it('says what is here, and in one line whether all is ready', function()
+    local code, out = command.run('doctor', { env = 'DATAMUX_DATA=' })
+    assert.are.equal(0, code)
+    has(out, 'datamux 0.', 'memory', 'cpu: linked in', 'network')
+    code, out = command.run('doctor --json', { env = 'DATAMUX_DATA=/nowhere' })
+    assert.are.equal(0, code)
+    has(table.concat(cjson.decode(out).problems, '|'), 'DATAMUX_DATA is /nowhere')
+  end)
+end)
+
+describe('speed of the command', function()
+  -- Time of the processor, which a busy machine does not lengthen as it does the wall clock; the least of five starts.
+  it('is at most 60 ms for --help and -n', function()
+    for _, line in ipairs { '--help', 'recipes/quickstart.lua -n' } do
+      local starts = "TIMEFORMAT='%%U %%S'; for i in 1 2 3 4 5; do time $DM %s > /dev/null; done"
+      local _, out = command.shell(starts:format(line))
+      local best, n = math.huge, 0
+      for user, system in out:gmatch '([%d.]+) ([%d.]+)' do
+        best, n = math.min(best, user + system), n + 1
+      end
+      assert.are.equal(5, n, out)
+      assert.is_true(best <= 0.06, ('%s took %.0f ms'):format(line, 1000 * best))
+    end
+  end)
+end)
