@@ -221,9 +221,9 @@ describe('an image multiplexer', function()
   end)
 
   it('can be one of your own', function()
-    dm.register.imagemux('half', {
-      declare = function() end,
-      mix = function(_, t) return dm.scale(dm.conv2d(t, dm.Tensor.new({ 1, N, 1, 1 }):fill(1)), 0.5) end })
+    dm.register.imagemux('half', {                   -- that of docs/images.md
+      declare = function(m, o) m:buffer('ones', { 1, o.n, 1, 1 }, function(t) t:fill(0.5) end) end,
+      mix = function(m, t) return dm.conv2d(t, m.ones) end })
     local want = by_matrices(x, function(_, r, k) return r == k and 0.5 or 0 end)
     h.close(mixed(make 'half', x), want, 1e-6)
     h.refuses(function() imagemux.register('so', {}) end, "'so' is a mux.kind of the library")
