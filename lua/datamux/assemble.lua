@@ -1,6 +1,8 @@
 -- assemble.lua -- from a resolved configuration to its parts: tokenizer and data sets, model, stages.
 local TMux = require 'datamux.models.tmux'
 local Plain = require 'datamux.models.plain'
+local Cnn = require 'datamux.models.cnn'
+local Mlp = require 'datamux.models.mlp'
 local fit = require 'datamux.models.fit'
 local errors = require 'datamux.errors'
 local corpus = require 'datamux.data.corpus'
@@ -24,18 +26,28 @@ local function tokenizer(config, train)
   return text.train { kind = v.kind, lines = encode.texts(train), vocab_size = v.size }
 end
 
+-- Data of an image task: as M.data's, without tokenizer.
+local function image_data(config, t)
+  t.train.draw, t.dev.blocks = config.data.draw, config.eval.blocks
+  t.train.task, t.dev.task = t, t
+  return { train = t.train, dev = t.dev, task = t, output = t.output, label_names = t.label_names, retrieval = false,
+           eval_rows = config.train.rows }
+end
+
 --- Data of a configuration: { tok, train, dev (encoded sets), task (see task.open), output ('classify', 'regress' or
 --- 'tag'), label_names, warmup (the set of the warm-up), held_out (texts the warm-up never sees), retrieval (whether
---- there is a retrieval head), eval_rows }. Raises where a data file is absent or does not fit, before any other work.
+--- there is a retrieval head), eval_rows, pad }; images have no tok, pad, warmup and held_out. Raises where a data file
+--- is absent or does not fit, before any other work.
 function M.data(config)
   if config.eval.ensemble > config.mux.n then
     errors.raise('E203', ('eval.ensemble is %d, expected at most mux.n = %d: each text takes another slot'):format(
       config.eval.ensemble, config.mux.n))
   end
   local t = task.open(config)
+  if fit.images(config) then return image_data(config, t) end
   local length = config.data.length
   local tok = tokenizer(config, t.train)
-  local d = { tok = tok, task = t, output = t.output, label_names = t.label_names,
+  local d = { tok = tok, pad = tok.pad, task = t, output = t.output, label_names = t.label_names,
               retrieval = config.model.kind == 'tmux' }
   d.train, d.dev = encode.set(tok, t.train, length), encode.set(tok, t.dev, length)
   d.train.task, d.dev.task = t, t
@@ -48,9 +60,18 @@ function M.data(config)
   return d
 end
 
+local function image_model(config, data)
+  local x = config.mux
+  local o = { n = x.n, height = data.train.height, width = data.train.width, classes = #data.label_names, mux = x.kind,
+              channels = x.channels, learn = x.learn, sign = x.sign, reduce = x.reduce == 'auto' and 'sum' or x.reduce,
+              loss = config.train.loss }
+  return (config.model.kind == 'cnn' and Cnn or Mlp).new(o)
+end
+
 --- The model of a configuration, not yet built (see Module.build). data: { tok, label_names, output ('classify' when
 --- absent; 'regress' has one output) }. Raises (code 2) for a read-out that does not suit the output.
 function M.model(config, data)
+  if fit.images(config) then return image_model(config, data) end
   local m, x, d = config.model, config.mux, config.demux
   local output = data.output or 'classify'
   local why, instead = fit.read(d.read, output)
@@ -72,7 +93,7 @@ end
 
 local function stage_loader(config, data, set, rows, site)
   return loader.new(set, {
-    rows = rows, group = config.mux.n, length = config.data.length, pad = data.tok.pad, site = site,
+    rows = rows, group = config.mux.n, length = config.data.length, pad = data.pad, site = site,
     multiple = config.data.multiple, fixed = config.data.fixed, bucket = config.data.bucket, shuffle = true,
     seed = config.seed, drop_last = true })
 end

@@ -10,10 +10,12 @@ local lazy = {
 local rooms = {
   nn = { Module = 'datamux.nn.module', Linear = 'datamux.nn.linear', LayerNorm = 'datamux.nn.norm',
          Encoder = { 'datamux.nn.encoder', 'Encoder' }, MuxEmbedding = 'datamux.nn.embedding',
-         Demux = 'datamux.nn.demux', Head = 'datamux.nn.head' },
-  models = { TMux = 'datamux.models.tmux', Plain = 'datamux.models.plain' },
-  data = { glue = 'datamux.data.glue', synthetic = 'datamux.data.synthetic', corpus = 'datamux.data.corpus',
-           loader = 'datamux.data.loader', cache = 'datamux.data.cache' },
+         Demux = 'datamux.nn.demux', Head = 'datamux.nn.head', Conv = 'datamux.nn.conv',
+         imagemux = 'datamux.nn.imagemux', Mixer = 'datamux.nn.imagemux.mixer' },
+  models = { TMux = 'datamux.models.tmux', Plain = 'datamux.models.plain', Cnn = 'datamux.models.cnn',
+             Mlp = 'datamux.models.mlp' },
+  data = { glue = 'datamux.data.glue', images = 'datamux.data.images', synthetic = 'datamux.data.synthetic',
+           corpus = 'datamux.data.corpus', loader = 'datamux.data.loader', cache = 'datamux.data.cache' },
 }
 
 -- Op name -> the module that has it.
@@ -66,10 +68,12 @@ function M.memory() return M.scope.memory() end
 function M.recipe(t) return require('datamux.recipe').new(t) end
 
 --- Strategies of a recipe's own, by a name that mux.kind or demux.kind then takes: dm.register.mux(name, spec),
---- dm.register.demux(name, spec). See datamux.nn.mux, datamux.nn.demux and docs/extending.md.
+--- dm.register.demux(name, spec), dm.register.imagemux(name, spec). See datamux.nn.mux, datamux.nn.demux,
+--- datamux.nn.imagemux and docs/extending.md.
 M.register = {
   mux = function(name, spec) require('datamux.nn.mux').register(name, spec) end,
   demux = function(name, spec) require('datamux.nn.demux').register(name, spec) end,
+  imagemux = function(name, spec) require('datamux.nn.imagemux').register(name, spec) end,
 }
 
 --- A finished model from a run, one of its checkpoints, or a model folder; see saved.load.

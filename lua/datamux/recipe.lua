@@ -178,6 +178,15 @@ function M.resolve(t, o)
   return config, list
 end
 
+--- The network of a configuration in a few words: "N = 20, 4 layers of 256", "N = 8, cnn, nonlinear x 8".
+function M.words(c)
+  if not require('datamux.models.fit').images(c) then
+    return ('N = %d, %d layers of %d'):format(c.mux.n, c.model.layers, c.model.width)
+  end
+  local channels = c.mux.channels > 1 and ' x ' .. c.mux.channels or ''
+  return ('N = %d, %s, %s%s'):format(c.mux.n, c.model.kind, c.mux.kind, channels)
+end
+
 --- Makes a recipe of its table; keys are checked at once. file: for messages (default: the chunk that calls).
 function M.new(t, file)
   local self = setmetatable({ table = t, file = file }, Recipe)
@@ -211,7 +220,7 @@ end
 
 function Recipe:__tostring()
   local c = self:resolve({})
-  return ('recipe %s: task %s, N = %d, %d layers of %d'):format(c.name, c.task, c.mux.n, c.model.layers, c.model.width)
+  return ('recipe %s: task %s, %s'):format(c.name, c.task, M.words(c))
 end
 
 return M

@@ -1,4 +1,6 @@
 -- report.lua -- the results of a run as text and as JSON.
+local recipe = require 'datamux.recipe'
+
 local M = {}
 
 local function duration(seconds)
@@ -122,8 +124,7 @@ end
 function M.text(results, config, dir)
   local r, out = results, {}
   local function say(...) out[#out + 1] = string.format(...) end
-  say('%s · %s · N = %d · %d layers of %d, %.1f M parameters', config.name, config.task, config.mux.n,
-    config.model.layers, config.model.width, r.parameters / 1e6)
+  say('%s · %s · %s, %.2f M parameters', config.name, config.task, recipe.words(config), r.parameters / 1e6)
   if r.metric then
     say('')
     say('dev: scored %d/%d in each of %d random groupings%s', r.scored, r.total, #r.groupings,
@@ -136,7 +137,7 @@ function M.text(results, config, dir)
   end
   say('')
   say('time %s · peak memory %.0f MiB · %s', duration(r.seconds), r.peak / 1048576, r.device)
-  if r.examples_per_second then say('scoring %.0f texts/s', r.examples_per_second) end
+  if r.examples_per_second then say('scoring %.0f examples/s', r.examples_per_second) end
   if dir then say('run %s', dir) end
   return table.concat(out, '\n')
 end

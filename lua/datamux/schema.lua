@@ -1,6 +1,7 @@
 -- schema.lua -- every key a recipe may have: type, default, limits, and one line of explanation.
 local mux = require 'datamux.nn.mux'
 local demux = require 'datamux.nn.demux'
+local imagemux = require 'datamux.nn.imagemux'
 
 local M = {}
 
@@ -11,6 +12,11 @@ local function leaf(name, kind, default, doc, o)
 end
 
 local function group(name, doc, entries) return { name = name, doc = doc, entries = entries } end
+
+-- Multiplexers of texts and of images; which of them suits the model, models/fit.lua knows.
+local multiplexers = {}
+mux.follow(multiplexers)
+imagemux.follow(multiplexers)
 
 local positive, whole = { min = 1 }, { min = 0 }
 local schedule = { choice = { 'linear', 'cosine', 'constant' } }
@@ -33,7 +39,7 @@ M.root = group('recipe', 'a run', {
   leaf('name', 'string', nil, 'name of the run; default: the name of the file', { optional = true }),
   leaf('task', 'string', nil, 'what is learned: a name, or a table for files of your own', { choice = {
     'sst2', 'qnli', 'mnli', 'mnli_mismatched', 'qqp', 'mrpc', 'rte', 'cola', 'stsb', 'wnli', 'conll2003', 'synthetic',
-    'own' }, table = 'own', entries = {
+    'mnist', 'own' }, table = 'own', entries = {
     leaf('type', 'string', nil, 'own files: a label, a number or a label for each word',
       { choice = { 'classify', 'regress', 'tag' }, optional = true, at = 'own.type' }),
     leaf('train', 'string', nil, 'own files: to learn from', { optional = true, at = 'own.train' }),
@@ -55,7 +61,8 @@ M.root = group('recipe', 'a run', {
   leaf('precision', 'string', 'f32', 'type of activations and of the weights that are read; bf16 keeps f32 masters',
     { choice = { 'f32', 'bf16' } }),
   group('model', 'the network', {
-    leaf('kind', 'string', 'tmux', 'multiplexed, or the plain Transformer', { choice = { 'tmux', 'plain' } }),
+    leaf('kind', 'string', 'tmux', 'texts: multiplexed, or the plain Transformer; images: cnn or mlp',
+      { choice = { 'tmux', 'plain', 'cnn', 'mlp' } }),
     leaf('layers', 'integer', 4, 'encoder layers', positive),
     leaf('width', 'integer', 256, 'channels', positive),
     leaf('heads', 'integer', 4, 'attention heads; divides width', positive),
@@ -75,12 +82,16 @@ M.root = group('recipe', 'a run', {
   }),
   group('mux', 'how instances are mixed', {
     leaf('n', 'integer', 20, 'instances per row', positive),
-    leaf('kind', 'string', 'hadamard', 'how an instance is bound', { choice = mux.names }),
+    leaf('kind', 'string', 'hadamard', 'how an instance is bound; images: none is the plain network',
+      { choice = multiplexers }),
+    leaf('channels', 'integer', 1, 'images, nonlinear: channels of the mixture', positive),
+    leaf('sign', 'boolean', false, 'images, rotation: instance i also times 1 - 2 i, as published'),
     leaf('norm', 'number', 'sqrt', 'hadamard: Euclidean norm of each key, or sqrt: the square root of the width',
       { min = 0, also = 'sqrt' }),
     leaf('overlap', 'number', 0, 'binary: part of a block by which neighbouring masks overlap', { min = 0, max = 1 }),
     leaf('reduce', 'string', 'auto', 'sum divided by: sqrt(n), n (mean), 1 (sum); auto: what keeps the variance of one '
-      .. 'instance, or the published one with embed_twice', { choice = { 'auto', 'sqrt', 'mean', 'sum' } }),
+      .. 'instance, or the published one with embed_twice; images: sum',
+      { choice = { 'auto', 'sqrt', 'mean', 'sum' } }),
     leaf('learn', 'boolean', false, 'train the keys'),
     leaf('pads', 'string', 'skip', 'skip: padding is left out of the mixture; mix: it is a token like others',
       { choice = { 'skip', 'mix' } }),
@@ -104,6 +115,8 @@ M.root = group('recipe', 'a run', {
     leaf('bucket', 'boolean', true, 'rows hold texts of like length'),
     leaf('fixed', 'boolean', false, 'always pad to length, as published'),
     leaf('multiple', 'integer', 1, 'padded lengths are multiples of this', positive),
+    leaf('draw', 'string', 'epoch', 'images: each once an epoch; or every batch from the whole set, n / rows batches '
+      .. 'an epoch (published)', { choice = { 'epoch', 'whole' } }),
     group('warmup', 'text of the retrieval warm-up', {
       leaf('source', 'list', 'task', 'task: the task\'s own texts; or files of plain text'),
       leaf('chunk', 'boolean', true, 'files: cut into chunks of exactly data.length tokens; else one text a line'),
@@ -121,6 +134,10 @@ M.root = group('recipe', 'a run', {
     leaf('steps', 'integer', nil, 'updates, instead of epochs', { min = 0, optional = true }),
     leaf('alpha', 'number', 0.1, 'weight of the retrieval loss; the task has the rest', { min = 0, max = 1 }),
     leaf('accumulate', 'integer', 1, 'batches per update', positive),
+    leaf('optimiser', 'string', 'adamw', 'AdamW (decay 0 is Adam), or gradient descent',
+      { choice = { 'adamw', 'sgd' } }),
+    leaf('loss', 'string', 'square', 'images: (tanh - +-1)^2 / 2, or cross-entropy; summed over the instances',
+      { choice = { 'square', 'xent' } }),
     leaf('beta1', 'number', 0.9, 'AdamW', { min = 0, max = 0.99999 }),
     leaf('beta2', 'number', 0.999, 'AdamW', { min = 0, max = 0.99999 }),
     leaf('eps', 'number', 1e-8, 'AdamW', { min = 1e-16 }),
@@ -129,6 +146,7 @@ M.root = group('recipe', 'a run', {
   }),
   group('eval', 'scoring', {
     leaf('groupings', 'integer', 5, 'random groupings that the final scores are averaged over', positive),
+    leaf('blocks', 'boolean', false, 'images: index i gets the i-th of n contiguous blocks, as published'),
     leaf('metric', 'string', nil, 'what `best` means; default: the usual one of the task', { optional = true }),
     leaf('protocol', 'string', 'full', 'full: every example; paper: beside it, what the published scripts score '
       .. '(the tail that fills no batch is dropped)', { choice = { 'full', 'paper' } }),

@@ -31,7 +31,7 @@ function M.new(config, o)
   self.data = assemble.data(config)
   scope.precision(config.precision)
   self.model = Module.build(assemble.model(config, self.data), config.seed)
-  self.optimiser = Optimiser.new(self.model, {})
+  self.optimiser = Optimiser.new(self.model, { kind = config.train.optimiser })
   self.stages = assemble.stages(config, self.data)
   self.at = { stage = 1, step = 0, global = 0, update = 0, seconds = 0, best = nil, history = {} }
   if o.resume then self:restore(o.resume) end
@@ -105,7 +105,7 @@ end
 
 function Session:evaluation_options()
   local c = self.config
-  return { rows = self.data.eval_rows, group = c.mux.n, length = c.data.length, pad = self.data.tok.pad,
+  return { rows = self.data.eval_rows, group = c.mux.n, length = c.data.length, pad = self.data.pad,
            multiple = c.data.multiple, fixed = c.data.fixed, bucket = c.data.bucket }
 end
 
@@ -191,12 +191,13 @@ end
 --- Trains all stages, then reports. Returns results (see results), or nil, 'stopped' after Ctrl-C (state saved).
 function Session:run()
   C.dm_interrupt_clear()
-  if self.run_dir then saved.begin(self) end
+  local keep = self.run_dir and self.data.tok          -- a model folder is for texts
+  if keep then saved.begin(self) end
   while self.at.stage <= #self.stages do
     if self:run_stage(self.stages[self.at.stage]) == 'stopped' then return nil, 'stopped' end
   end
   local results = self:results()
-  if self.run_dir then saved.finish(self, results) end
+  if keep then saved.finish(self, results) end
   return results
 end
 

@@ -178,10 +178,28 @@ describe('a download', function()
     assert.are.equal(body, sys.read(dir .. '/cache/spec/set.txt'))
   end)
 
-  it('knows the published checksums of SST-2', function()
-    if not os.getenv 'DATAMUX_DATA' then return pending 'needs SST-2 under DATAMUX_DATA' end
-    for name, f in pairs(download.sets['SST-2'].files) do
-      assert.are.equal(f.sha256, sys.sha256_file(os.getenv 'DATAMUX_DATA' .. '/SST-2/' .. name))
+  it('fetches files that lie one by one', function()
+    if os.execute 'command -v python3 > /dev/null' ~= 0 then return pending 'needs python3 for a local server' end
+    file('one', 'first')
+    file('two', 'second')
+    download.sets.spec = { urls = { 'http://127.0.0.1:1/', serve() }, each = true,
+                           files = { one = { sha256 = sys.sha256 'first' }, two = { sha256 = sys.sha256 'second' } } }
+    assert.is_true(download.fetch('spec', dir .. '/cache'))
+    assert.are.equal('first', sys.read(dir .. '/cache/spec/one'))
+    assert.are.equal('second', sys.read(dir .. '/cache/spec/two'))
+    download.sets.spec.files.three = { sha256 = ('0'):rep(64) }
+    local ok, why = download.fetch('spec', dir .. '/cache')
+    assert.is_nil(ok)
+    assert.is_truthy(why:find '/three')
+  end)
+
+  it('knows the published checksums of SST-2 and MNIST', function()
+    local data = os.getenv 'DATAMUX_DATA'
+    if not data then return pending 'needs SST-2 and MNIST under DATAMUX_DATA' end
+    for _, folder in ipairs { 'SST-2', 'MNIST' } do
+      for name, f in pairs(download.sets[folder].files) do
+        assert.are.equal(f.sha256, sys.sha256_file(('%s/%s/%s'):format(data, folder, name)))
+      end
     end
   end)
 end)

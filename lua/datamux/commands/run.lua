@@ -15,13 +15,14 @@ end
 
 local function banner(config, session, run, version)
   local d = session.data
+  local separated = d.tok and ('%s, %s + %s, '):format(config.model.kind, config.demux.kind, config.demux.read) or ''
+  local cut = d.tok and (' · vocabulary %d · %d truncated at %d'):format(d.tok.vocab_size, d.train.truncated,
+    config.data.length) or ''
   local lines = {
     ('%s · %s · seed %d'):format(version, require('datamux.scope').about(), config.seed),
-    ('model  %s, N = %d, %s + %s, %d layers of %d, %.1f M parameters (%s)'):format(config.model.kind, config.mux.n,
-      config.demux.kind, config.demux.read, config.model.layers, config.model.width, session.model:count() / 1e6,
-      config.profile),
-    ('data   %s · train %d · dev %d · vocabulary %d · %d truncated at %d'):format(config.task, d.train.n, d.dev.n,
-      d.tok.vocab_size, d.train.truncated, config.data.length) }
+    ('model  %s%s, %.2f M parameters (%s)'):format(separated, require('datamux.recipe').words(config),
+      session.model:count() / 1e6, config.profile),
+    ('data   %s · train %d · dev %d%s'):format(config.task, d.train.n, d.dev.n, cut) }
   for _, s in ipairs(session.stages) do
     lines[#lines + 1] = ('plan   %s: %d steps of %d rows x N %d, lr %g'):format(s.name, s.steps, s.loader.o.rows,
       config.mux.n, s.lr)

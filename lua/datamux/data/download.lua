@@ -30,8 +30,8 @@ local function glue(folder, zip_name, train, dev, test)
   return { urls = { GLUE .. zip_name }, zip = true, files = files }
 end
 
---- What is known: folder -> { urls (tried in order), zip (members are unpacked) or nil, files = name -> { member,
---- sha256 } }.
+--- What is known: folder -> { urls (tried in order), zip (members are unpacked) or nil, each (urls are folders that
+--- hold the files one by one) or nil, files = name -> { member, sha256 } }.
 M.sets = {
   ['SST-2'] = glue('SST-2', 'SST-2.zip', '48eac26399f8456935f81dd9e3a745c1430adb6c62e233ccfe22db4a0d15d1d1',
     '54a9c12c77e402fc14d6a66a506f24d999f596b0176eb777c972cccc2f9cc4b0',
@@ -51,6 +51,16 @@ M.sets = {
   WNLI = glue('WNLI', 'WNLI.zip', '9a88e9d54b6861cc796a088e9acf4f5f65064a9ef65ae6fa7a688b28391e5c9a',
     'cba00490596dd14be8cf53b4f53bb744abe3a7b89f81ab210528d80225338ed5',
     'ff0296817e235bf6f7a230c5f6781bd6ee228a45445f6510831fdef6f2a04766'),
+  MNIST = {
+    urls = { 'https://ossci-datasets.s3.amazonaws.com/mnist/', 'https://storage.googleapis.com/cvdf-datasets/mnist/' },
+    each = true,
+    files = {
+      ['train-images-idx3-ubyte.gz'] = { sha256 = '440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609' },
+      ['train-labels-idx1-ubyte.gz'] = { sha256 = '3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c' },
+      ['t10k-images-idx3-ubyte.gz'] = { sha256 = '8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6' },
+      ['t10k-labels-idx1-ubyte.gz'] = { sha256 = 'f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6' },
+    },
+  },
 }
 
 -- Sets whose checksums are not known: where a person finds them.
@@ -111,18 +121,9 @@ local function unpack_files(set, part)
   return out
 end
 
---- Fetches a data set into dir/folder; files appear there whole and checked, or not at all. Returns true, or nil and
---- the reasons (one for each address).
-function M.fetch(folder, dir)
-  local set = M.sets[folder]
-  if not set and elsewhere[folder] then
-    return nil, ('by hand (its checksum is not known here): %s'):format(elsewhere[folder])
-  end
-  if not set then return nil, 'no address is known for ' .. folder end
-  if os.getenv 'DATAMUX_OFFLINE' == '1' then return nil, ('not tried (DATAMUX_OFFLINE=1): %s'):format(set.urls[1]) end
-  local home = dir .. '/' .. folder
-  sys.mkdir(home)
-  local part, reasons = home .. '/download.part', {}
+-- Fetches a set's archive or file, from the first address that gives it; adds the reasons why others do not.
+local function fetch_one(set, home, reasons)
+  local part = home .. '/download.part'
   for _, url in ipairs(set.urls) do
     io.stderr:write(('downloading %s\n'):format(url))
     local ok, why = fetch_url(url, part)
@@ -138,7 +139,35 @@ function M.fetch(folder, dir)
     end
     reasons[#reasons + 1] = why
   end
-  return nil, table.concat(reasons, '; ')
+end
+
+-- A set whose files lie one by one, as sets of one file.
+local function split(set)
+  local out = {}
+  for name, f in pairs(set.files) do
+    local one = { urls = {}, files = { [name] = f } }
+    for i, folder in ipairs(set.urls) do one.urls[i] = folder .. name end
+    out[#out + 1] = one
+  end
+  return out
+end
+
+--- Fetches a data set into dir/folder; each file appears there whole and checked, or not at all. Returns true, or nil
+--- and the reasons (one for each address).
+function M.fetch(folder, dir)
+  local set = M.sets[folder]
+  if not set and elsewhere[folder] then
+    return nil, ('by hand (its checksum is not known here): %s'):format(elsewhere[folder])
+  end
+  if not set then return nil, 'no address is known for ' .. folder end
+  if os.getenv 'DATAMUX_OFFLINE' == '1' then return nil, ('not tried (DATAMUX_OFFLINE=1): %s'):format(set.urls[1]) end
+  local home = dir .. '/' .. folder
+  sys.mkdir(home)
+  local reasons = {}
+  for _, one in ipairs(set.each and split(set) or { set }) do
+    if not fetch_one(one, home, reasons) then return nil, table.concat(reasons, '; ') end
+  end
+  return true
 end
 
 return M

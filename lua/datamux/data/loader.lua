@@ -21,8 +21,10 @@ local i32 = ffi.typeof 'int32_t[?]'
 --- set: encoded texts. o: { rows (B), group (N), length (cap), pad (id), multiple = 1 (padded length is a multiple),
 --- fixed (always pad to length), bucket = true, shuffle = true, seed = 0, site = 300, drop_last = true,
 --- order = int32[places], places: texts in this order instead, -1 where a filler is wanted }.
+--- A set that makes its own batches (images) is asked for them.
 --- Raises (code 2) when rows or group are not positive or a batch holds more texts than there are.
 function M.new(set, o)
+  if set.batches then return set:batches(o) end
   if not (o.rows >= 1 and o.group >= 1) then
     errors.raise('E202', ('loader: rows is %s, group is %s, expected at least 1'):format(
       tostring(o.rows), tostring(o.group)))

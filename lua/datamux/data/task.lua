@@ -3,6 +3,7 @@ local cache = require 'datamux.data.cache'
 local conll = require 'datamux.data.conll'
 local errors = require 'datamux.errors'
 local glue = require 'datamux.data.glue'
+local images = require 'datamux.data.images'
 local labelled = require 'datamux.data.labelled'
 local metrics = require 'datamux.metrics'
 local records = require 'datamux.data.records'
@@ -114,7 +115,7 @@ end
 --- The names a recipe's `task` may have.
 function M.names()
   local names = glue.names()
-  for _, name in ipairs { 'conll2003', 'synthetic', 'own' } do names[#names + 1] = name end
+  for _, name in ipairs { 'conll2003', 'synthetic', 'mnist', 'own' } do names[#names + 1] = name end
   return names
 end
 
@@ -126,6 +127,10 @@ local function find(config)
   if name == 'own' then
     local spec = own_spec(config)
     return { output = spec.output, read = function(split, labels) return read_own(spec, split, labels) end }
+  end
+  if images.tasks[name] then
+    return { output = 'classify', labels = images.tasks[name].labels,
+             read = function(split) return images.read(name, split) end }
   end
   local t = glue.tasks[name]
   return { output = t and t.output or 'classify', best = t and t.best, labels = t and t.labels,

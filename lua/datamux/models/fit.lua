@@ -1,6 +1,7 @@
--- fit.lua -- which multiplexers, demultiplexers, read-outs and sizes fit together, in the words of a recipe.
+-- fit.lua -- which tasks, multiplexers, demultiplexers, read-outs and sizes fit together, in the words of a recipe.
 local mux = require 'datamux.nn.mux'
 local demux = require 'datamux.nn.demux'
+local imagemux = require 'datamux.nn.imagemux'
 
 local M = {}
 
@@ -21,11 +22,39 @@ local function divisor(n, k)
   return 1
 end
 
---- Why a configuration (model, mux, demux, data.length) cannot be a text model, and what to say instead where that is
---- clear; nil where it can.
+-- What tasks are of images, and which models read them.
+local image_task, image_model = { mnist = true }, { cnn = true, mlp = true }
+
+--- Whether a configuration's model reads images.
+function M.images(c) return image_model[c.model.kind] or false end
+
+local function refuse_images(c)
+  if c.warmup.steps > 0 then
+    return ('warmup.steps is %d with images, expected 0'):format(c.warmup.steps), 'warmup.steps=0'
+  end
+  return imagemux.refuse(c.mux.kind, { n = c.mux.n, height = 20, width = 20 })
+end
+
+-- Why the multiplexer is none of those that suit the model, or nil.
+local function refuse_kind(c, names)
+  for _, name in ipairs(names) do
+    if name == c.mux.kind then return nil end
+  end
+  return ("mux.kind is '%s' with model.kind '%s', expected one of %s"):format(c.mux.kind, c.model.kind,
+    table.concat(names, ', '))
+end
+
+--- Why the parts of a configuration (task, model, mux, demux, data.length) do not fit together, and what to say instead
+--- where one thing is clear; nil where they do.
 function M.refuse(c)
   local m, x, d = c.model, c.mux, c.demux
-  if m.kind ~= 'tmux' and m.kind ~= 'plain' then return nil end
+  if (image_task[c.task] or false) ~= M.images(c) then
+    return ("model.kind is '%s' with task '%s', expected %s"):format(m.kind, c.task,
+      image_task[c.task] and 'cnn or mlp' or 'tmux or plain'), image_task[c.task] and 'model.kind=cnn' or nil
+  end
+  local other = refuse_kind(c, M.images(c) and imagemux.names or mux.names)
+  if other then return other end
+  if M.images(c) then return refuse_images(c) end
   if m.width % m.heads ~= 0 then
     return ('model.heads is %d, expected a divisor of model.width = %d'):format(m.heads, m.width),
       ('model.heads=%d'):format(divisor(m.width, m.heads))

@@ -5,10 +5,24 @@ Registry.__index = Registry
 --- what: 'multiplexer', for messages; room: module path that the built-in names complete; names: list of built-ins;
 --- fields: what a spec must have, { name = type }. `names` is kept and grows, so that whoever holds it sees all.
 function Registry.new(what, room, names, fields)
-  local self = setmetatable({ what = what, room = room, names = names, fields = fields, specs = {} }, Registry)
+  local self = setmetatable({ what = what, room = room, names = names, fields = fields, specs = {},
+                              following = {} }, Registry)
   self.own = {}
   for _, name in ipairs(names) do self.own[name] = true end
   return self
+end
+
+local function append(list, name)
+  for _, there in ipairs(list) do
+    if there == name then return end
+  end
+  list[#list + 1] = name
+end
+
+--- Appends all names to `list`, each once, now and whenever one is registered.
+function Registry:follow(list)
+  for _, name in ipairs(self.names) do append(list, name) end
+  self.following[#self.following + 1] = list
 end
 
 local function raise(text) require('datamux.ffi').raise(text) end
@@ -31,7 +45,8 @@ function Registry:register(name, spec)
         kind))
     end
   end
-  if not self.specs[name] then self.names[#self.names + 1] = name end
+  append(self.names, name)
+  for _, list in ipairs(self.following) do append(list, name) end
   self.specs[name] = spec
 end
 

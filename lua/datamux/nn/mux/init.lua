@@ -24,6 +24,9 @@ M.names = registry.names
 --- Adds a multiplexer; see the head of this file. Raises for a name of the library or a spec that lacks a field.
 function M.register(name, spec) registry:register(name, spec) end
 
+--- Appends the names to `list`, now and whenever one is registered.
+function M.follow(list) registry:follow(list) end
+
 --- The strategy of a name; raises with the list where there is none.
 function M.get(name) return registry:get(name) end
 
