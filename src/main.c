@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t interrupts;
@@ -84,11 +85,17 @@ static int host_stoppable(lua_State *L) {
   return 0;
 }
 
-/* host.stop_after(seconds): SIGALRM then, counted as the others are. */
+/* host.stop_after(seconds): SIGALRM then, counted as the others are; and each second after that, so that one which comes
+** before training counts its signals is not lost. */
 static int host_stop_after(lua_State *L) {
   double seconds = luaL_checknumber(L, 1);
+  struct itimerval t;
+  t.it_value.tv_sec = seconds < 1 ? 1 : seconds > 1e9 ? 1000000000 : (time_t)seconds;
+  t.it_value.tv_usec = 0;
+  t.it_interval.tv_sec = 1;
+  t.it_interval.tv_usec = 0;
   handle(SIGALRM, on_signal);
-  alarm(seconds < 1 ? 1 : seconds > 4e9 ? 4000000000u : (unsigned)seconds);
+  setitimer(ITIMER_REAL, &t, NULL);
   return 0;
 }
 

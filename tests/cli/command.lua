@@ -14,14 +14,18 @@ function M.scratch()
   return dir
 end
 
+-- A run that does not end is ended after ten minutes, with 124: a spec then fails and does not wait for ever.
+local LIMIT = 'timeout -k 10 600 '
+
 --- Runs the command with a line of arguments; o: { input, env }. Returns exit code,
 --- stdout, stderr.
 function M.run(args, o)
   o = o or {}
   local dir = M.scratch()
   sys.write(dir .. '/in', o.input or '')
-  os.execute(('%s %s %s < %s/in > %s/out 2> %s/err; echo $? > %s/code'):format(o.env or '', M.exe, args, dir, dir, dir,
-    dir))
+  local line = ('%s ' .. LIMIT .. '%s %s < %s/in > %s/out 2> %s/err; echo $? > %s/code'):format(o.env or '', M.exe, args,
+    dir, dir, dir, dir)
+  os.execute(line)
   local code, out, err = tonumber(sys.read(dir .. '/code')), sys.read(dir .. '/out'), sys.read(dir .. '/err')
   sys.remove(dir)
   return code, out, err
@@ -31,7 +35,7 @@ end
 function M.shell(line)
   local dir = M.scratch()
   sys.write(dir .. '/line', ('DM=%s\n%s\n'):format(M.exe, line))
-  os.execute(('bash %s/line > %s/out 2>&1 < /dev/null; echo $? > %s/code'):format(dir, dir, dir))
+  os.execute((LIMIT .. 'bash %s/line > %s/out 2>&1 < /dev/null; echo $? > %s/code'):format(dir, dir, dir))
   local code, out = tonumber(sys.read(dir .. '/code')), sys.read(dir .. '/out')
   sys.remove(dir)
   return code, out
