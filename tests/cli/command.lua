@@ -17,14 +17,13 @@ end
 -- A run that does not end is ended after ten minutes, with 124: a spec then fails and does not wait for ever.
 local LIMIT = 'timeout -k 10 600 '
 
---- Runs the command with a line of arguments; o: { input, env }. Returns exit code,
---- stdout, stderr.
+--- Runs the command with a line of arguments; o: { input, env }. Returns exit code, stdout, stderr.
 function M.run(args, o)
   o = o or {}
   local dir = M.scratch()
   sys.write(dir .. '/in', o.input or '')
-  local line = ('%s ' .. LIMIT .. '%s %s < %s/in > %s/out 2> %s/err; echo $? > %s/code'):format(o.env or '', M.exe, args,
-    dir, dir, dir, dir)
+  local line = (LIMIT .. 'env %s %s %s < %s/in > %s/out 2> %s/err; echo $? > %s/code'):format(o.env or '', M.exe,
+    args, dir, dir, dir, dir)
   os.execute(line)
   local code, out, err = tonumber(sys.read(dir .. '/code')), sys.read(dir .. '/out'), sys.read(dir .. '/err')
   sys.remove(dir)

@@ -33,11 +33,11 @@ function M.read_idx(path, dims)
   local s = reader.text(path)
   local head = 4 + 4 * dims
   if #s < head then
-    errors.raise(3, ('%s: %d bytes, expected at least the %d of an IDX header'):format(path, #s, head))
+    errors.raise('E304', ('%s: %d bytes, expected at least the %d of an IDX header'):format(path, #s, head))
   end
   local magic = big_endian(s, 1)
   if magic ~= 0x800 + dims then
-    errors.raise(3, ('%s: magic number 0x%08x, expected 0x%08x (IDX, unsigned bytes, %d dimension%s)'):format(
+    errors.raise('E304', ('%s: magic number 0x%08x, expected 0x%08x (IDX, unsigned bytes, %d dimension%s)'):format(
       path, magic, 0x800 + dims, dims, dims == 1 and '' or 's'))
   end
   local out, n = { bytes = s, first = head }, 1
@@ -46,7 +46,7 @@ function M.read_idx(path, dims)
     n = n * out[d]
   end
   if #s ~= head + n then
-    errors.raise(3, ('%s: %d bytes after the header, expected %s = %d'):format(path, #s - head,
+    errors.raise('E304', ('%s: %d bytes after the header, expected %s = %d'):format(path, #s - head,
       table.concat(out, ' x '), n))
   end
   return out
@@ -74,19 +74,19 @@ end
 function M.read_files(images_path, labels_path, o)
   local images, labels = M.read_idx(images_path, 3), M.read_idx(labels_path, 1)
   if images[1] ~= labels[1] then
-    errors.raise(3, ('%s: %d labels, expected %d as there are images in %s'):format(labels_path, labels[1], images[1],
-      images_path))
+    errors.raise('E304', ('%s: %d labels, expected %d as there are images in %s'):format(labels_path, labels[1],
+      images[1], images_path))
   end
-  if images[1] == 0 then errors.raise(3, images_path .. ': no images in it') end
+  if images[1] == 0 then errors.raise('E306', images_path .. ': no images in it') end
   if images[2] < o.to or images[3] < o.to then
-    errors.raise(3, ('%s: images of %d x %d, expected at least %d x %d'):format(images_path, images[2], images[3], o.to,
-      o.to))
+    errors.raise('E304', ('%s: images of %d x %d, expected at least %d x %d'):format(images_path, images[2], images[3],
+      o.to, o.to))
   end
   local n, values = images[1], i32(images[1])
   for k = 0, n - 1 do
     values[k] = labels.bytes:byte(labels.first + k + 1)
     if not o.labels[values[k] + 1] then
-      errors.raise(3, ('%s: label %d is %d, expected 0 .. %d'):format(labels_path, k, values[k], #o.labels - 1))
+      errors.raise('E301', ('%s: label %d is %d, expected 0 .. %d'):format(labels_path, k, values[k], #o.labels - 1))
     end
   end
   local side = o.to - o.from
@@ -115,7 +115,7 @@ function Set:batches(o)
   local size = o.rows * o.group
   local training = o.drop_last ~= false
   if training and self.n < size then
-    errors.raise(2, ('loader: %d images, expected at least one batch of %d (%d rows of N = %d)'):format(
+    errors.raise('E216', ('loader: %d images, expected at least one batch of %d (%d rows of N = %d)'):format(
       self.n, size, o.rows, o.group))
   end
   return setmetatable({ set = self, o = o, size = size, epoch = -1, perm = i32(self.n), training = training,
