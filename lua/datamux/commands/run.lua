@@ -22,6 +22,8 @@ local function banner(config, session, run, version)
       config.profile),
     ('data   %s · train %d · dev %d · vocabulary %d · %d truncated at %d'):format(config.task, d.train.n, d.dev.n,
       d.tok.vocab_size, d.train.truncated, config.data.length) }
+  local refusal = require('datamux.scope').refusal()
+  if refusal then table.insert(lines, 2, refusal) end
   for _, s in ipairs(session.stages) do
     lines[#lines + 1] = ('plan   %s: %d steps of %d rows x N %d, lr %g'):format(s.name, s.steps, s.loader.o.rows,
       config.mux.n, s.lr)
