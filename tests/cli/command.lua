@@ -23,8 +23,8 @@ function M.run(args, o)
   o = o or {}
   local dir = M.scratch()
   sys.write(dir .. '/in', o.input or '')
-  local line = ('%s ' .. LIMIT .. '%s %s < %s/in > %s/out 2> %s/err; echo $? > %s/code'):format(o.env or '', M.exe, args,
-    dir, dir, dir, dir)
+  local line = ('%s ' .. LIMIT .. '%s %s < %s/in > %s/out 2> %s/err; echo $? > %s/code'):format(o.env or '', M.exe,
+    args, dir, dir, dir, dir)
   os.execute(line)
   local code, out, err = tonumber(sys.read(dir .. '/code')), sys.read(dir .. '/out'), sys.read(dir .. '/err')
   sys.remove(dir)
