@@ -27,7 +27,8 @@ end
 -- What the prompt says to lines that come through a pipe: stdout, stderr.
 local function prompt(input, args)
   sys.write(dir .. '/in', input)
-  os.execute(('XDG_STATE_HOME=%s/state %s -i %s < %s/in > %s/out 2> %s/err'):format(dir, exe, args or '', dir, dir, dir))
+  os.execute(('XDG_STATE_HOME=%s/state %s -i %s < %s/in > %s/out 2> %s/err'):format(dir, exe, args or '', dir, dir,
+    dir))
   return sys.read(dir .. '/out'), sys.read(dir .. '/err')
 end
 
@@ -218,7 +219,7 @@ describe('source at the prompt', function()
       ['local function f() local y = 1 end local z = 2'] = ' function f() local y = 1 end  z = 2',
       ['for i = 1, 2 do local q = i end'] = 'for i = 1, 2 do local q = i end',
       ['repeat local q = 1 until q'] = 'repeat local q = 1 until q',
-      ['s = "local x = 1" --[[ local y ]] local z = [[local w]]'] = 's = "local x = 1" --[[ local y ]]  z = [[local w]]',
+      ['s = "local x" --[[ local y ]] local z = [[local w]]'] = 's = "local x" --[[ local y ]]  z = [[local w]]',
     } do assert.are.equal(to, source.lasting(from)) end
   end)
 end)

@@ -152,6 +152,13 @@ The name is none of the data sets that datamux knows.
   datamux data ls]],
            fix = 'datamux data ls' },
 
+  E220 = { 'a run without what is asked', [[
+Pictures come from metrics.jsonl, which a run writes as it goes, and from report.json, which it writes when it is
+finished. The run is too young, or its recipe has no such stage (retrieval without a warm-up, slots with N = 1).
+
+  datamux runs show RUN]],
+           fix = 'datamux runs show RUN says how far it is' },
+
   E301 = { 'a label that is not expected', [[
 A line has a label outside the set, or all lines have the same one. The message gives the file and
 line. Labels are names or numbers as the task defines them; for files of your own, task.labels lists
@@ -242,11 +249,18 @@ the CPU; device=auto takes the GPU where it can be used, else the CPU.
   datamux doctor]],
            fix = 'device=cpu; what can compute here: datamux --devices' },
 
-  E404 = { 'a library that is not installed', [[
-Some libraries are opened only when they are needed; the message names the Debian package.
+  E404 = { 'a library or program that is not installed', [[
+Some libraries and programs are used only when they are needed; the message names the Debian package.
 
   datamux doctor              lists those that are absent]],
            fix = 'apt install the package named' },
+
+  E405 = { 'gnuplot refuses', [[
+The pictures are drawn by gnuplot, which said what is shown: usually a version older than 5.2, or one built without
+the wanted format (png needs pngcairo; svg is always there).
+
+  datamux plot RUN --format svg]],
+           fix = '--format svg, or apt install gnuplot-nox' },
 
   E501 = { 'out of memory', [[
 The step needs more memory than the device has. What counts most: rows x N x length tokens per step,

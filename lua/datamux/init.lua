@@ -4,7 +4,8 @@ local M = {}
 local lazy = {
   Tensor = 'datamux.tensor', tape = 'datamux.tape', scope = 'datamux.scope', optim = 'datamux.optim',
   schedule = 'datamux.schedule', train = 'datamux.train', evaluate = 'datamux.evaluate', text = 'datamux.text',
-  checkpoint = 'datamux.checkpoint', safetensors = 'datamux.safetensors', assemble = 'datamux.assemble',
+  checkpoint = 'datamux.checkpoint', plot = 'datamux.plot', safetensors = 'datamux.safetensors',
+  assemble = 'datamux.assemble',
 }
 
 local rooms = {

@@ -21,7 +21,9 @@ local formats = { svg = 'svg', png = 'png', txt = 'text', text = 'text' }
 local MOST = 1500                                -- points of a line; longer ones are averaged down
 local FEW = 40                                   -- up to here each point of a line is marked
 
-local function fail(...) errors.raise('E200', 'plot: ' .. string.format(...)) end
+local function fail(...)
+  errors.raise('E202', { what = 'plot: ' .. string.format(...), fix = 'what it takes: ?plot.draw at the prompt' })
+end
 
 local function finite(v) return type(v) == 'number' and v == v and math.abs(v) < math.huge end
 
@@ -203,8 +205,8 @@ local function limit_lines(out, o, parts, text)
   end
 end
 
--- The plot elements of one series; its data blocks go to `out`.
-local function elements(out, parts, o, i, rows, kind, text)
+-- The plot elements of one series; its data blocks go to `out`, its labels to `late`, above all lines.
+local function elements(out, parts, late, o, i, rows, kind, text)
   local s, name = o[i], 's' .. i
   local k = (s.style or i) - 1
   local colour, mark = colours[k % #colours + 1], marks[k % #marks + 1]
@@ -221,9 +223,9 @@ local function elements(out, parts, o, i, rows, kind, text)
       parts[#parts + 1] = ('$%s using 1:($2-$3):(0):(2*$3) with vectors %s notitle'):format(name,
         text and 'nohead' or "heads size graph 0.006,90 lw 1.5 lc rgb '#000000'")
     end
-    if o.values and not text and #rows * #o <= 40 then
-      parts[#parts + 1] = ("$%s using 1:($2+$3):(sprintf('%s',$2)) with labels %s font ',11' notitle"):format(name,
-        o.values, #rows * #o > 10 and 'left rotate by 90 offset 0,0.4' or 'center offset 0,0.6')
+    if o.values and not text and late.bars <= 40 then
+      late[#late + 1] = ("$%s using 1:($2+$3):(sprintf('%s',$2)) with labels %s font ',11' notitle"):format(name,
+        o.values, late.bars > 10 and 'left rotate by 90 offset 0,0.4' or 'center offset 0,0.6')
     end
   elseif kind == 'points' then
     block(out, name, rows)
@@ -243,7 +245,7 @@ local function elements(out, parts, o, i, rows, kind, text)
       title)
   end
   if s.text then
-    parts[#parts + 1] = ('$%s using 1:2:4 with labels left offset %s notitle'):format(name, text and '1,0' or '0.9,0.5')
+    late[#late + 1] = ('$%s using 1:2:4 with labels left offset %s notitle'):format(name, text and '1,0' or '0.9,0.5')
   end
 end
 
@@ -326,8 +328,11 @@ local function script(o, kind, format, path)
   end
   axis(out, 'x', view)
   axis(out, 'y', view)
-  for i = 1, #o do elements(out, parts, o, i, all[i], kind, text) end
+  local late = { bars = 0 }
+  for i = 1, #o do late.bars = late.bars + #all[i] end
+  for i = 1, #o do elements(out, parts, late, o, i, all[i], kind, text) end
   limit_lines(out, o, parts, text)
+  for _, part in ipairs(late) do parts[#parts + 1] = part end
   out[#out + 1] = 'plot ' .. table.concat(parts, ', \\\n  ')
   return table.concat(out, '\n') .. '\n'
 end
@@ -345,9 +350,9 @@ local function gnuplot(text)
   local printed, code = said:match '^(.*)exit (%d+)%s*$'
   if code == '0' then return printed end
   if code == '127' then
-    errors.raise('E404', 'gnuplot is not installed; it draws the pictures\n  fix: apt install gnuplot-nox')
+    errors.raise('E404', { what = 'gnuplot is not installed; it draws the pictures', fix = 'apt install gnuplot-nox' })
   end
-  errors.raise('E404', 'gnuplot cannot draw this: ' .. (printed or said):gsub('^%s+', ''):gsub('%s+$', ''))
+  errors.raise('E405', 'gnuplot cannot draw this: ' .. (printed or said):gsub('^%s+', ''):gsub('%s+$', ''))
 end
 
 --- Draws one picture. o: the series in order, each { y = list, x = list (default 1, 2, ..; names for bars), label,
@@ -361,8 +366,8 @@ end
 ---   out      path; format: 'svg', 'png' or 'text' (default: from the path's ending, else svg; text without a path)
 ---   width, height in pixels; columns, lines of text
 --- Returns the path, or the text when there is no path. Values that are not finite are left out. The file appears
---- whole or not at all. Raises (code 2) on series that do not fit, (code 4) when gnuplot is absent or fails, or the
---- file cannot be written.
+--- whole or not at all. Raises E202 on series that do not fit, E404 when gnuplot is absent, E405 when it fails, E401
+--- when the file cannot be written.
 function M.draw(o)
   local kind, format = check(o)
   if format == 'text' then
