@@ -53,7 +53,8 @@ local function make(name, id, o)
     local slots = {}
     for i = 1, o.n do slots[i] = 0.7 + i / 100 end
     sys.write(path .. '/report.json', json.encode { schema = 1, name = name, task = 'sst2', n = o.n,
-      metric = 'accuracy', value = 0.8 - o.n / 100, std = 0.01, accuracy = 0.8, per_index = slots, examples_per_second = 100 * o.n,
+      metric = 'accuracy', value = 0.8 - o.n / 100, std = 0.01, accuracy = 0.8, per_index = slots,
+      examples_per_second = 100 * o.n,
       label_names = { 'negative', 'positive' } })
   end
   return path

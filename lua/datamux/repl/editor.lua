@@ -143,7 +143,10 @@ function M.new(offer, history)
   local function read(prompt)
     interrupted = false
     local line = lib.readline(prompt)
-    if line == nil then return nil end
+    if line == nil then                          -- the end; from libedit also Ctrl-C
+      if C.dm_interrupted() > 0 then return '', 'interrupted' end
+      return nil
+    end
     local text = ffi.string(line)
     C.free(line)
     if interrupted then return '', 'interrupted' end
