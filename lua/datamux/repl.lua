@@ -13,6 +13,7 @@ local editors = require 'datamux.repl.editor'
 local printing = require 'datamux.repl.show'
 local source = require 'datamux.repl.source'
 local sys = require 'datamux.sys'
+local C = require('datamux.ffi').C
 
 local M = {}
 
@@ -132,7 +133,7 @@ function Prompt:hint(code)
 end
 
 function Prompt:execute(chunk, code, hide)
-  local began = os.clock()
+  local began = C.dm_clock()
   local r = guarded(chunk)
   if not r[1] then
     print(self:message(r[2], code))
@@ -146,8 +147,8 @@ function Prompt:execute(chunk, code, hide)
       print(r[i] == nil and r.n == 2 and 'nil' .. self:hint(code) or text)
     end
   end
-  local took = os.clock() - began
-  if took > 1 and self.terminal then print(('[%.1f s of processor time]'):format(took)) end
+  local took = C.dm_clock() - began
+  if took > 1 and self.terminal then print(('[%.1f s]'):format(took)) end
   return true
 end
 
@@ -230,7 +231,6 @@ end
 
 -- Seconds of `often` runs of chunk, each.
 local function seconds(chunk, often)
-  local C = require('datamux.ffi').C
   local t = C.dm_clock()
   for _ = 1, often do chunk() end
   return (C.dm_clock() - t) / often
@@ -495,9 +495,8 @@ function M.run(o)
   interpret_all(_G, 0)
   interpret_all(o.recipe and o.recipe.table or {}, 3)
   if self.terminal then
-    local core = require 'datamux.ffi'
     print(('datamux %s (%s, %s)      ?NAME help · :help commands · Ctrl-D quits'):format(
-      ffi.string(core.C.dm_version()), jit.version, ffi.string(core.C.dm_gemm_library())))
+      ffi.string(C.dm_version()), jit.version, ffi.string(C.dm_gemm_library())))
     if o.recipe then print(tostring(o.recipe)) end
   end
   self:loop()
