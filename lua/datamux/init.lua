@@ -5,6 +5,7 @@ local lazy = {
   Tensor = 'datamux.tensor', tape = 'datamux.tape', scope = 'datamux.scope', optim = 'datamux.optim',
   schedule = 'datamux.schedule', train = 'datamux.train', evaluate = 'datamux.evaluate', text = 'datamux.text',
   checkpoint = 'datamux.checkpoint', safetensors = 'datamux.safetensors', assemble = 'datamux.assemble',
+  infer = 'datamux.infer',
 }
 
 local rooms = {
