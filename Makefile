@@ -10,7 +10,7 @@ help:
 	@echo 'make             install what is missing (Debian packages), configure and build into $(BUILD)/'
 	@echo 'make run         the same, then run $(RECIPE) (RECIPE=..., ARGS="key=value ...")'
 	@echo 'make test        the same, then every test'
-	@echo 'make bench       time a training step beside PyTorch (installs it into its own environment)'
+	@echo 'make bench       time training and inference beside PyTorch and ONNX Runtime (own environment)'
 	@echo 'make sanitize    the op specs under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make install     into PREFIX=$(PREFIX)'
 	@echo 'make clean       remove $(BUILD)/'
@@ -34,7 +34,7 @@ test: build
 	@! command -v luacheck > /dev/null || luacheck -q --std luajit+busted tests
 
 bench: build
-	@bench/run
+	@bench/cpu/run
 
 sanitize: packages
 	@cmake -S . -B $(BUILD)-asan -DCMAKE_BUILD_TYPE=Release -DDATAMUX_SANITIZE=ON > /dev/null

@@ -163,6 +163,10 @@ void dm_arena_fail_every(int32_t n);
 ** 256-byte aligned, not cleared. Errors: EARG, ENOMEM. */
 dm_status dm_tensor_alloc(dm_tensor *t, dm_arena *a);
 
+/* t = memory that is not the engine's, `size of t` bytes at `data`, which must stay until the arena is freed: weights in a
+** mapped file. CPU only (EDEVICE). */
+dm_status dm_tensor_adopt(dm_tensor *t, dm_arena *a, const void *data);
+
 /* y = x seen from element `offset` with y's own dtype (same size), ndim and shape. Errors: ESHAPE, ESTALE. */
 dm_status dm_tensor_view(dm_tensor *y, const dm_tensor *x, double offset);
 
@@ -208,7 +212,7 @@ double dm_clock(void);
 int32_t dm_interrupted(void);
 void dm_interrupt_clear(void);
 
-/* A file mapped for reading. data is NULL for an empty file. Errors: EIO with path and reason. */
+/* A file mapped for reading (what is written to the memory stays in this process). data is NULL for an empty file. Errors: EIO with path and reason. */
 typedef struct dm_file { const uint8_t *data; double size; } dm_file;
 dm_status dm_file_map(dm_file *out, const char *path);
 void dm_file_unmap(dm_file *f);

@@ -25,7 +25,7 @@ dm_status dm_file_map(dm_file *out, const char *path) {
     return dm_fail(DM_EIO, "%s: %s", path, strerror(e));
   }
   if (st.st_size > 0) {
-    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED) {
       int e = errno;
       close(fd);

@@ -29,6 +29,17 @@ dm_status dm_tensor_view(dm_tensor *y, const dm_tensor *x, double offset) {
   return DM_OK;
 }
 
+dm_status dm_tensor_adopt(dm_tensor *t, dm_arena *a, const void *data) {
+  if (a->device->backend != &dm_backend_cpu) {
+    return dm_fail(DM_EDEVICE, "adopt: host memory for a tensor on %s, expected cpu", a->device->name);
+  }
+  t->data = (void *)(uintptr_t)data;
+  t->arena = a;
+  t->gen = a->gen;
+  t->flags = 0;
+  return DM_OK;
+}
+
 static dm_status check_bytes(const char *op, const dm_tensor *t, double bytes) {
   dm_status s = dm_check_live(op, "t", t);
   if (s) return s;

@@ -1,6 +1,6 @@
 /* attn.c -- attention on the CPU: each thread takes one (row, head) at a time, in buffers of its own.
 **
-** q, k, v of a head are packed (k, v transposed where a product needs it) with rows padded to 32, so
+** q, k, v of a head are packed (k, v transposed where a product needs it) with rows padded to TILE, so
 ** that every product is the same small kernel. Scores exist for a block of 32 queries at a time, which
 ** stays in cache. Backward recomputes the probabilities from the saved log-sum-exp. */
 #include "cpu.h"
@@ -10,8 +10,13 @@
 #include <omp.h>
 #include <string.h>
 
+#ifdef __AVX512F__
+enum { TILE = 32 };                     /* columns of a product that are computed together: with QUAD rows, */
+#else                                   /* half of the registers */
+enum { TILE = 16 };
+#endif
+
 enum {
-  TILE = 32,                            /* columns of a product that are computed together */
   QUAD = 4,                             /* rows of a product that are computed together */
   ROWS = 32                             /* queries whose scores exist at the same time */
 };

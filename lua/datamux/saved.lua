@@ -13,6 +13,7 @@ local core = require 'datamux.ffi'
 local assemble = require 'datamux.assemble'
 local checkpoint = require 'datamux.checkpoint'
 local errors = require 'datamux.errors'
+local infer = require 'datamux.infer'
 local json = require 'datamux.json'
 local recipe = require 'datamux.recipe'
 local safetensors = require 'datamux.safetensors'
@@ -294,6 +295,14 @@ function M.fill(file, tensors)
   return r
 end
 
+-- The report of a model that lies in its file as it is.
+local function whole_report(net)
+  local r = { loaded = {}, missing = {}, unexpected = {}, misfits = {} }
+  for name in pairs(net:named()) do r.loaded[#r.loaded + 1] = name end
+  table.sort(r.loaded)
+  return r
+end
+
 --- The load report in words: "39/39 tensors loaded", and each that is missing, unexpected or does not fit.
 function M.report(r)
   local out = { ('%d/%d tensors loaded'):format(#r.loaded, #r.loaded + #r.missing + #r.misfits) }
@@ -333,11 +342,17 @@ function M.load(path, o)
     end
     file = safetensors.open(at.folder .. '/' .. WEIGHTS)
   end
-  local net = Module.build(assemble.model(d.config, d.data), allow.missing and d.config.seed or nil)
-  local report = M.fill(file, net:named())
-  net:refresh()
-  accept(report, path, allow)
-  net:train(false)
+  local net = assemble.model(d.config, d.data)
+  local report
+  if infer.map(net, file) then
+    report = whole_report(net)
+  else
+    Module.build(net, allow.missing and d.config.seed or nil)
+    report = M.fill(file, net:named())
+    net:refresh()
+    accept(report, path, allow)
+    net:train(false)
+  end
   return setmetatable({ model = net, tokenizer = d.data.tok, labels = d.data.label_names, n = d.config.mux.n,
     output = d.data.output or 'classify', pairs = d.data.pairs or false, config = d.config, path = path, step = step,
     report = report, file = file }, Model)

@@ -16,6 +16,7 @@ local ctype = { [C.DM_F32] = ffi.typeof(core.real .. '[?]'), [C.DM_I32] = ffi.ty
 local ptype = { [C.DM_F32] = ffi.typeof(core.real .. '*'), [C.DM_I32] = ffi.typeof 'int32_t*',
                 [C.DM_BF16] = ffi.typeof 'uint16_t*' }
 
+--- A descriptor of that shape and type without storage. Raises on a bad shape or type.
 local function describe(shape, dtype)
   local c = new_c()
   local id = core.dtypes[dtype or scope.compute]
@@ -33,6 +34,8 @@ local function describe(shape, dtype)
   end
   return c
 end
+
+Tensor.describe = describe
 
 local function wrap(c, owner) return setmetatable({ c = c, owner = owner }, Tensor) end
 

@@ -52,6 +52,7 @@ local VARIABLES = {
   { 'DATAMUX_RUNS', 'where runs go' }, { 'DATAMUX_SET', 'overrides, below the command line: "train.lr=3e-5 seed=2"' },
   { 'DATAMUX_DEVICE', 'as --device' }, { 'DATAMUX_THREADS', 'as --threads' }, { 'DATAMUX_PROGRESS', 'as --progress' },
   { 'DATAMUX_OFFLINE', '1: no sockets' }, { 'DATAMUX_DEBUG', 'set: stack traces with errors' },
+  { 'DATAMUX_PROFILE', '1: where the time went, op by op, on stderr at the end' },
   { 'DATAMUX_BACKENDS', 'folder of libdatamux_cuda.so' },
   { 'DATAMUX_LUA', 'folder of Lua files that replace those compiled in' },
 }

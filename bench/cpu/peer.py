@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
-"""The same training step in PyTorch: what bench/run compares with. Prints the median of its steps in ms, as JSON.
+"""The same network in PyTorch and ONNX Runtime: what bench/cpu/run compares with. Prints one JSON object: medians of its
+steps in ms, wall time and processor time over all threads.
 
 T-MUX as published: post-norm encoder, Gaussian Hadamard keys, mean over N, index prefix, CLS read-out, a retrieval head
 of its own over the whole vocabulary, dropout 0.1, AdamW. Written as a careful user would: fused attention
 (scaled_dot_product_attention), packed q, k, v, optional torch.compile.
 """
-import argparse, json, math, statistics, time
+import argparse, json, math, resource, shutil, statistics, tempfile, time
 import torch, torch.nn as nn, torch.nn.functional as F
 
 p = argparse.ArgumentParser()
 for name, value in dict(layers=12, width=768, heads=12, vocab=50265, n=20, length=64, rows=4, steps=6, warmup=2,
                         threads=2).items():
     p.add_argument("--" + name, type=int, default=value)
-p.add_argument("--compile", action="store_true")
+p.add_argument("--mode", choices=["train", "infer"], default="train")
+p.add_argument("--form", choices=["eager", "compiled", "onnx", "onnx-int8"], default="eager")
 a = p.parse_args()
 torch.set_num_threads(a.threads)
 torch.manual_seed(0)
@@ -63,39 +65,77 @@ class TMux(nn.Module):
             if isinstance(m, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(m.weight, std=0.02)
 
-    def forward(self, ids, label, who):
+    def logits(self, ids):
         b = ids.shape[0]
         full = torch.cat([self.prefix.expand(b, -1, -1), ids], 2)
         e = self.drop(self.norm(self.word(full) + self.position.weight[: full.shape[2]]))
         x = (e * self.key[None, :, None]).mean(1)
         for layer in self.layers:
             x = layer(x)
-        keys, cls, body = x[:, :N], x[:, N:P], x[:, P:]
-        z = self.task(keys, cls)
-        loss = F.cross_entropy(self.out(F.gelu(self.dense(z))).flatten(0, 1), label)
+        z = self.task(x[:, :N], x[:, N:P])
+        return x, self.out(F.gelu(self.dense(z)))
+
+    def forward(self, ids, label=None, who=None):
+        x, logits = self.logits(ids)
+        if label is None:
+            return logits
+        b = ids.shape[0]
+        loss = F.cross_entropy(logits.flatten(0, 1), label)
         rows = torch.arange(b)[:, None]
-        r = self.retrieval(keys[rows, who], body)
+        r = self.retrieval(x[:, :N][rows, who], x[:, P:])
         words = ids[rows, who, torch.arange(a.length)]
         return 0.9 * loss + 0.1 * F.cross_entropy(self.decoder(r).flatten(0, 1), words.flatten())
 
 
-model = TMux().train()
-step = torch.compile(model) if a.compile else model
-optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
+def exported(model, ids):
+    """The forward pass as an ONNX Runtime session, in f32 or with dynamically quantised int8 products."""
+    import onnxruntime as ort
+    folder = tempfile.mkdtemp()
+    path = folder + "/model.onnx"
+    torch.onnx.export(model, (ids,), path, input_names=["ids"], dynamo=True)
+    if a.form == "onnx-int8":
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+        quantize_dynamic(path, folder + "/int8.onnx", weight_type=QuantType.QInt8, use_external_data_format=True)
+        path = folder + "/int8.onnx"
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = a.threads
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    shutil.rmtree(folder)
+    feed = {"ids": ids.numpy()}
+    return "onnxruntime " + ort.__version__, lambda: session.run(None, feed)[0]
+
+
+name = "torch " + torch.__version__
+model = TMux().train(a.mode == "train")
 ids = torch.randint(4, V, (a.rows, N, a.length))
-label = torch.randint(0, 2, (a.rows * N,))
-who = torch.randint(0, N, (a.rows, a.length))
-times = []
+if a.mode == "train":
+    step = torch.compile(model) if a.form == "compiled" else model
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    label = torch.randint(0, 2, (a.rows * N,))
+    who = torch.randint(0, N, (a.rows, a.length))
+
+    def run():
+        loss = step(ids, label, who)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+elif a.form in ("eager", "compiled"):
+    step = torch.compile(model) if a.form == "compiled" else model
+
+    def run():
+        with torch.inference_mode():
+            return step(ids)
+else:
+    name, run = exported(model, ids)
+
+wall, cpu = [], []
 for k in range(a.warmup + a.steps):
-    t = time.perf_counter()
-    loss = step(ids, label, who)
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
+    t, c = time.perf_counter(), time.process_time()
+    run()
     if k >= a.warmup:
-        times.append(time.perf_counter() - t)
-import resource
-print(json.dumps(dict(program="torch " + torch.__version__ + (" compiled" if a.compile else ""),
-                      ms=round(1e3 * statistics.median(times), 1), loss=round(loss.item(), 3),
+        wall.append(time.perf_counter() - t)
+        cpu.append(time.process_time() - c)
+print(json.dumps(dict(program=name + {"compiled": " compiled", "onnx-int8": " int8"}.get(a.form, ""), mode=a.mode,
+                      ms=round(1e3 * statistics.median(wall), 1), cpu_ms=round(1e3 * statistics.median(cpu), 1),
                       peak_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))))
