@@ -12,4 +12,5 @@ return dm.recipe {
   data = { length = 24 },
   warmup = { steps = 600, rows = 16, lr = 1e-3, every = 100 },
   train = { epochs = 6, rows = 16, lr = 1e-3 },
+  expect = { accuracy = { at_least = 0.95 } },
 }

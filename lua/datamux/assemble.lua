@@ -26,6 +26,17 @@ local function tokenizer(config, train)
   return text.train { kind = v.kind, lines = encode.texts(train), vocab_size = v.size }
 end
 
+-- The first `n` examples of a set as read (n: nil for all).
+local function first(set, n)
+  if not n or n >= set.n then return set end
+  local part = { n = n }
+  for _, name in ipairs { 'texts', 'pairs', 'words', 'gold', 'lines' } do
+    part[name] = set[name] and {}
+    for i = 1, set[name] and n or 0 do part[name][i] = set[name][i] end
+  end
+  return setmetatable(part, { __index = set })
+end
+
 -- Data of an image task: as M.data's, without tokenizer.
 local function image_data(config, t)
   t.train.draw, t.dev.blocks = config.data.draw, config.eval.blocks
@@ -44,6 +55,7 @@ function M.data(config)
       config.eval.ensemble, config.mux.n))
   end
   local t = task.open(config)
+  t.train = first(t.train, config.data.limit)
   if fit.images(config) then return image_data(config, t) end
   local length = config.data.length
   local tok = tokenizer(config, t.train)

@@ -19,6 +19,34 @@ function M.text(rows)
   return table.concat(out, '\n')
 end
 
+--- The same rows as a Markdown table, the first being the head. left: of each column, true to align it to the left
+--- (default: to the right).
+function M.markdown(rows, left)
+  local widths, out = {}, {}
+  for _, row in ipairs(rows) do
+    for i, cell in ipairs(row) do widths[i] = math.max(widths[i] or 3, width(cell)) end
+  end
+  local function add(row)
+    local cells = {}
+    for i, cell in ipairs(row) do
+      local room = (' '):rep(widths[i] - width(cell))
+      cells[i] = left and left[i] and cell .. room or room .. cell
+    end
+    out[#out + 1] = '| ' .. table.concat(cells, ' | ') .. ' |'
+  end
+  for r, row in ipairs(rows) do
+    add(row)
+    if r == 1 then
+      local marks = {}
+      for i in ipairs(row) do
+        marks[i] = left and left[i] and ('-'):rep(widths[i]) or ('-'):rep(widths[i] - 1) .. ':'
+      end
+      add(marks)
+    end
+  end
+  return table.concat(out, '\n')
+end
+
 --- A number, or - where there is none.
 function M.number(v, format) return type(v) == 'number' and (format or '%.4f'):format(v) or '-' end
 

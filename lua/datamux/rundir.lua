@@ -171,7 +171,8 @@ local function same_values(dir, list)
   local saved = cjson.decode(sys.read(dir .. '/config.json'))
   for _, e in ipairs(list) do
     local was = saved[e.path] and saved[e.path].value
-    if type(e.value) ~= 'table' and was ~= e.value and not e.path:find '^log%.' and not e.path:find '^save%.' then
+    if type(e.value) ~= 'table' and was ~= e.value and not e.path:find '^log%.' and not e.path:find '^save%.'
+      and not e.path:find '^expect%.' then
       errors.raise('E212', { what = ("'%s' is %s, but run %s was started with %s"):format(e.path, tostring(e.value),
         dir, tostring(was)), where = e.from, fix = ('%s=%s, or leave out --resume to start a new run'):format(e.path,
         tostring(was)) })

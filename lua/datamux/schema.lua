@@ -19,6 +19,18 @@ mux.follow(multiplexers)
 imagemux.follow(multiplexers)
 
 local positive, whole = { min = 1 }, { min = 0 }
+
+-- What a finished run may be held to: one group for each score.
+local function floors()
+  local out = {}
+  for _, name in ipairs { 'accuracy', 'f1', 'macro_f1', 'mcc', 'pearson', 'spearman', 'retrieval' } do
+    out[#out + 1] = group(name, 'this score', {
+      leaf('at_least', 'number', nil, 'datamux test RECIPE exits with 10 below it', { min = -1, max = 1,
+        optional = true }) })
+  end
+  return out
+end
+
 local schedule = { choice = { 'linear', 'cosine', 'constant' } }
 
 local function optimisation(entries)
@@ -112,6 +124,7 @@ M.root = group('recipe', 'a run', {
   }),
   group('data', 'how texts become batches', {
     leaf('length', 'integer', 64, 'longest text, in tokens', positive),
+    leaf('limit', 'integer', nil, 'train on the first so many examples only', { min = 1, optional = true }),
     leaf('bucket', 'boolean', true, 'rows hold texts of like length'),
     leaf('fixed', 'boolean', false, 'always pad to length, as published'),
     leaf('multiple', 'integer', 1, 'padded lengths are multiples of this', positive),
@@ -155,6 +168,7 @@ M.root = group('recipe', 'a run', {
       { choice = { 'one', 'all' } }),
     leaf('bootstrap', 'integer', 1000, 'samples of the 95 % interval; 0: none', whole),
   }),
+  group('expect', 'what a run of this recipe must reach (datamux test)', floors()),
   group('log', 'progress', {
     leaf('every', 'number', 30, 'seconds between plain lines', { min = 0.1, unit = 's' }),
     leaf('tensorboard', 'boolean', true, 'keep an event file for TensorBoard in tb/'),

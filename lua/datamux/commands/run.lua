@@ -117,8 +117,9 @@ local function seconds(text)
   return v * ({ [''] = 1, s = 1, m = 60, h = 3600, d = 86400 })[unit]
 end
 
--- Trains and reports one resolved recipe; more: words above the others. Returns code, results, folder.
-local function train(recipe, o, more)
+--- Trains and reports one resolved recipe. o: parsed options; more: words above the others. Returns exit code, results
+--- (see Session:results), folder of the run.
+function M.train(recipe, o, more)
   local errors, host, launch = require 'datamux.errors', require 'datamux.host', require 'datamux.launch'
   local sys, rundir = require 'datamux.sys', require 'datamux.rundir'
   local checkpoint, json = require 'datamux.checkpoint', require 'datamux.json'
@@ -179,8 +180,8 @@ function M.run(o)
   local recipe = launch.recipe(o)
   if o.interactive then return require('datamux.repl').run { recipe = recipe } end
   if o.stop_after then require('datamux.host').stop_after(seconds(o.stop_after)) end
-  if o.sweep and #o.sweep > 0 then return require('datamux.sweep').run(recipe, o, train) end
-  return (train(recipe, o))
+  if o.sweep and #o.sweep > 0 then return require('datamux.sweep').run(recipe, o, M.train) end
+  return (M.train(recipe, o))
 end
 
 return M
