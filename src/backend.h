@@ -28,9 +28,6 @@ struct dm_device {
   void    *priv;                   /* the backend's own */
 };
 
-/* What `capture` is asked: record from here on; end, *graph is the recording (graph NULL: drop it); free *graph. */
-enum { DM_CAPTURE_BEGIN, DM_CAPTURE_END, DM_CAPTURE_FORGET };
-
 struct dm_backend {
   uint32_t    abi;
   const char *name;

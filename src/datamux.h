@@ -100,6 +100,17 @@ const char *dm_device_about(const dm_device *d);
 /* One line for each backend that was looked for, with the reason where it cannot run; NULL past the end. */
 const char *dm_device_candidate(int32_t i);
 
+/* Why "auto" took the CPU although a CUDA backend was there: its sentence; else "". */
+const char *dm_device_refusal(void);
+
+/* Recording of a step, on a device that can (CUDA): from BEGIN on the ops of the device are recorded instead of run; END
+** gives the recording in *graph (graph NULL: drops it), which replay runs as often as wanted: the same ops on the same
+** addresses, with the knobs of the moment. FORGET frees *graph. Not allowed between BEGIN and END: put, get, sync, knobs,
+** and whatever needs new memory. Errors: ECAPTURE. */
+enum { DM_CAPTURE_BEGIN = 0, DM_CAPTURE_END = 1, DM_CAPTURE_FORGET = 2 };
+dm_status dm_device_capture(dm_device *d, int32_t what, void **graph);
+dm_status dm_device_replay(dm_device *d, void *graph);
+
 dm_status dm_device_sync(dm_device *d);
 dm_status dm_device_knobs(dm_device *d, const dm_knobs *k);
 dm_status dm_device_memory(const dm_device *d, dm_memory *out);

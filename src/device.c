@@ -13,6 +13,7 @@ static dm_device devices[MAX_DEVICES];     /* slot 0 is the CPU; used where back
 static const dm_backend *cuda;             /* NULL until found */
 static int cuda_looked;
 static char candidates[4][512];
+static char refusal[512];                  /* why `auto` took the CPU although a backend was there */
 static int n_candidates;
 
 /* -- the door for a backend in a shared object ------------------------------------------------------ */
@@ -61,8 +62,11 @@ static void look_for_cuda(void) {
     snprintf(path, sizeof path, i == 0 ? "%.300s/libdatamux_cuda.so" : i == 1 ? "%.300s/libdatamux_cuda.so"
              : "%.300s/../lib/datamux/libdatamux_cuda.so", i == 0 ? set : exe);
     cuda = open_object(path);
+    if (cuda) note(path, "can be used");
   }
 }
+
+const char *dm_device_refusal(void) { return refusal; }
 
 const char *dm_device_candidate(int32_t i) {
   look_for_cuda();
@@ -87,12 +91,17 @@ static dm_status open_slot(dm_device **out, const dm_backend *b, int slot, int o
   return DM_OK;
 }
 
+/* A backend that is there and cannot run, before one that is not there. */
+static const char *closest_candidate(void) {
+  for (int i = 0; i < n_candidates; i++) {
+    if (!strstr(candidates[i], "No such file")) return candidates[i];
+  }
+  return n_candidates ? candidates[0] : "no backend was found";
+}
+
 static dm_status open_cuda(dm_device **out, int ordinal) {
   look_for_cuda();
-  if (!cuda) {
-    return dm_fail(DM_EDEVICE, "device: cuda cannot be used: %s",
-                   n_candidates ? candidates[n_candidates - 1] : "no backend was found");
-  }
+  if (!cuda) return dm_fail(DM_EDEVICE, "device: cuda cannot be used: %s", closest_candidate());
   return open_slot(out, cuda, ordinal + 1, ordinal);
 }
 
@@ -101,6 +110,7 @@ dm_status dm_device_open(dm_device **out, const char *name) {
   if (!strcmp(name, "cpu")) return open_slot(out, &dm_backend_cpu, 0, 0);
   if (!strcmp(name, "auto")) {
     if (open_cuda(out, 0) == DM_OK) return DM_OK;
+    if (!strstr(dm_last_error(), "No such file")) snprintf(refusal, sizeof refusal, "%s", dm_last_error());
     return open_slot(out, &dm_backend_cpu, 0, 0);
   }
   if (!strcmp(name, "cuda") || sscanf(name, "cuda:%d", &ordinal) == 1) {
@@ -115,6 +125,20 @@ dm_status dm_device_open(dm_device **out, const char *name) {
 const char *dm_device_name(const dm_device *d) { return d->name; }
 const char *dm_device_about(const dm_device *d) { return d->about; }
 int32_t dm_device_takes(const dm_device *d, int32_t dtype) { return d->backend->takes(d, dtype); }
+
+dm_status dm_device_capture(dm_device *d, int32_t what, void **graph) {
+  if (!d->backend->capture) return dm_fail(DM_ECAPTURE, "capture: %s cannot record, expected a CUDA device", d->name);
+  if (what < DM_CAPTURE_BEGIN || what > DM_CAPTURE_FORGET || (what == DM_CAPTURE_FORGET && !graph)) {
+    return dm_fail(DM_EARG, "capture: what is %d, expected 0 .. 2, with a graph to forget", what);
+  }
+  return d->backend->capture(d, what, graph);
+}
+
+dm_status dm_device_replay(dm_device *d, void *graph) {
+  if (!d->backend->replay) return dm_fail(DM_ECAPTURE, "replay: %s cannot record, expected a CUDA device", d->name);
+  if (!graph) return dm_fail(DM_EARG, "replay: graph is NULL, expected what capture gave");
+  return d->backend->replay(d, graph);
+}
 
 dm_status dm_device_sync(dm_device *d) { return d->backend->sync(d); }
 

@@ -10,7 +10,12 @@
 --     run   = function(t) return ops.layernorm(t.x, t.w) end,  -- arrays arrive as Tensors; returns y
 --     plain = function(a) return { ... } end,                  -- arrays stay arrays; flat list of y's values
 --     grads = { 'x', 'w' },
+--     weights = { 'w' },                                       -- of the grads, those that are f32 beside bf16 inputs
+--     f32 = { 'weight' },                                      -- inputs that are f32 beside bf16 activations
+--     no_bf16 = 'why',                                         -- the case is not run in bf16
 --   }
+-- Cases run on the device in use (DATAMUX_DEVICE), in f32 and, where the device takes it, in bf16: inputs are then
+-- exact in bf16, and a result may be off by twice what rounding the plain one costs, a gradient by three times.
 --   case:value()     run equals plain (relative to the largest value: 1e-5 in f32, 1e-12 in the twin)
 --   case:gradient()  bwd equals central differences of plain, overwriting and adding; two runs give equal bits
 -- h.refuses(fn, pattern): fn raises a message that matches. h.same_bits(fn): fn(), a list of numbers, is equal
@@ -31,10 +36,15 @@ scope.knobs { seed = M.seed, step = M.step, lr = 0, update = 1 }
 
 -- -- host arrays ------------------------------------------------------------------------------------
 
+M.cpu = scope.about():find '^cpu' ~= nil
+
+local BF16 = 2 ^ -9                          -- relative error of rounding to bf16
 local float = ffi.new 'float[1]'
+local bits32 = ffi.cast('uint32_t *', float)
 local function as_real(v)
   if M.twin then return v end
   float[0] = v
+  if scope.compute == 'bf16' then bits32[0] = math.floor(bits32[0] / 65536) * 65536 end
   return tonumber(float[0])
 end
 
@@ -76,10 +86,22 @@ local function is_array(v) return type(v) == 'table' and v.shape ~= nil and not 
 --- A Tensor with the values of a host array.
 function M.tensor(a) return Tensor.from(a, a.shape, a.dtype) end
 
-local function tensors(a, grads)
+local function has(list, name)
+  for _, v in ipairs(list or {}) do
+    if v == name then return true end
+  end
+end
+
+-- The arrays of a as Tensors; those of case.grads want a gradient, which for weights is kept in f32.
+local function tensors(case, a, wanted)
   local t = {}
-  for k, v in pairs(a) do t[k] = is_array(v) and M.tensor(v) or v end
-  for _, k in ipairs(grads or {}) do t[k].needs = true end
+  for k, v in pairs(a) do
+    t[k] = is_array(v) and Tensor.from(v, v.shape, v.dtype or (has(case.f32, k) and 'f32' or nil)) or v
+  end
+  for _, k in ipairs(wanted and case.grads or {}) do
+    t[k].needs = true
+    if has(case.weights, k) then t[k].store = Tensor.new(a[k].shape, 'f32') end
+  end
   return t
 end
 
@@ -130,6 +152,11 @@ function M.refuses(fn, pattern)
   end
 end
 
+--- As refuses, for what only the CPU looks at before it computes: the values of ids. Elsewhere kernels guard.
+function M.refuses_ids(fn, pattern)
+  if M.cpu then M.refuses(fn, pattern) end
+end
+
 --- Fails unless fn() returns the same list of numbers, bit for bit, with one and with two threads.
 -- fn() for 1 and for 2 threads: two lists of numbers of one length.
 local function for_threads(fn)
@@ -161,24 +188,40 @@ function M.op_case(o) return setmetatable(o, Case) end
 
 local function label(size) return 'size ' .. table.concat(size, ' x ') end
 
-function Case:value()
+-- check(self, name of the type) in f32, then in bf16 where the device takes it.
+local function each_type(self, check)
+  check(self, '')
+  if self.no_bf16 or C.dm_device_takes(scope.device(), C.DM_BF16) == 0 then return end
+  scope.precision 'bf16'
+  local ok, why = pcall(check, self, 'bf16 ')
+  scope.precision 'f32'
+  if not ok then error(why, 0) end
+end
+
+local function tolerance(kind, in_f32, roundings)
+  return kind == 'bf16 ' and roundings * BF16 or in_f32
+end
+
+local function value(self, kind)
   for k, size in ipairs(self.sizes) do
     M.reseed(k)
     local a = self.make(unpack(size))
     local want = self.plain(a)
-    local got = scope.step(function() return self.run(tensors(a)):totable() end)
-    M.close(got, want, M.twin and 1e-12 or 1e-5, label(size) .. ': y')
+    local got = scope.step(function() return self.run(tensors(self, a)):totable() end)
+    M.close(got, want, tolerance(kind, M.twin and 1e-12 or 1e-5, 2), kind .. label(size) .. ': y')
   end
 end
+
+function Case:value() each_type(self, value) end
 
 -- Gradients by the engine, for d loss / dy = proj; `start`: values already in the gradients (adding), or nil.
 local function engine_gradients(self, a, proj, start)
   return scope.step(function()
-    local t = tensors(a, self.grads)
+    local t = tensors(self, a, true)
     local y = tape.recording(self.run, t)
     local seed = Tensor.from(proj, y:shape())
     for _, k in ipairs(self.grads) do
-      if start then t[k].grad = Tensor.from(start[k], a[k].shape) end
+      if start then t[k].grad = Tensor.from(start[k], a[k].shape, t[k].store and 'f32' or nil) end
     end
     tape.backward(y, seed)
     local out = {}
@@ -196,8 +239,8 @@ local function dot(a, b)
   return s
 end
 
-function Case:gradient()
-  local eps, tolerance = 1e-5, M.twin and 1e-8 or 1e-4
+local function gradient(self, kind)
+  local eps = 1e-5
   for k, size in ipairs(self.grad_sizes or self.sizes) do
     M.reseed(k)
     local a = self.make(unpack(size))
@@ -220,15 +263,18 @@ function Case:gradient()
         x[i] = v
         want[#want + 1], seen[#seen + 1] = (up - down) / (2 * eps), got[name][i]
       end
-      M.close(seen, want, tolerance, label(size) .. ': d' .. name)
+      M.close(seen, want, tolerance(kind, M.twin and 1e-8 or 1e-4, 3), kind .. label(size) .. ': d' .. name)
       local sum = {}
       for i = 1, #x do sum[i] = got[name][i] + start[name][i] end
-      M.close(added[name], sum, M.twin and 1e-12 or 1e-5, label(size) .. ': added d' .. name)
+      M.close(added[name], sum, tolerance(kind, M.twin and 1e-12 or 1e-5, 3),
+        kind .. label(size) .. ': added d' .. name)
       for i = 1, #x do
         assert(got[name][i] == again[name][i], label(size) .. ': two runs differ in d' .. name)
       end
     end
   end
 end
+
+function Case:gradient() each_type(self, gradient) end
 
 return M

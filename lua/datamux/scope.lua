@@ -37,6 +37,12 @@ function M.about()
   return ('%s (%s)'):format(ffi.string(C.dm_device_name(d)), ffi.string(C.dm_device_about(d)))
 end
 
+--- Why 'auto' took the CPU although a CUDA backend is there, or nil.
+function M.refusal()
+  local text = ffi.string(C.dm_device_refusal())
+  return text ~= '' and text or nil
+end
+
 --- Sets the compute type: 'f32', or 'bf16' where the device takes it; before the model is built. Raises where it does
 --- not.
 function M.precision(name)

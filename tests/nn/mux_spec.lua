@@ -78,6 +78,7 @@ local function mixture_case(kind, skip)
       return y
     end,
     grads = { 'word', 'pos', 'g', 'c', 'key' },
+    no_bf16 = 'a composition of ops: every one rounds',
   }
 end
 

@@ -50,6 +50,7 @@ local function conv_case(bias)
     run = function(t) return dm.conv2d(t.x, t.w, t.b, { pad = t.pad, groups = t.groups }) end,
     plain = plain_conv,
     grads = bias and { 'x', 'w', 'b' } or { 'x', 'w' },
+    weights = { 'w', 'b' },
   }
 end
 

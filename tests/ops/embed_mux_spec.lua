@@ -49,6 +49,8 @@ local function case(o)
     end,
     plain = function(a) return definition(a, o) end,
     grads = grads,
+    weights = grads,
+    f32 = { 'weight' },
   }
 end
 
@@ -159,7 +161,8 @@ describe('embed_mux', function()
       end
     end
     h.refuses(mixed { ids = dm.Tensor.zeros({ 2, 3 }, 'i32') }, 'embed_mux: ')
-    h.refuses(mixed { ids = dm.Tensor.zeros({ 1, 2, 3 }, 'i32'):fill(4) }, 'embed_mux: ids%[0%] is 4, expected 0 .. 3')
+    h.refuses_ids(mixed { ids = dm.Tensor.zeros({ 1, 2, 3 }, 'i32'):fill(4) },
+      'embed_mux: ids%[0%] is 4, expected 0 .. 3')
     h.refuses(mixed { key = dm.zeros(3, 6) }, 'embed_mux: key is %[3, 6%], expected %[2, 6%]')
     h.refuses(mixed { pos = dm.zeros(2, 6) }, 'embed_mux: ids is %[1, 2, 3%], expected at most 2 positions')
     h.refuses(mixed { weight = dm.zeros(2, 1) }, 'embed_mux: weight is %[2, 1%], expected %[1, 2%]')

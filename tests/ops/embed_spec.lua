@@ -20,6 +20,7 @@ local embed = h.op_case {
     return y
   end,
   grads = { 'word', 'pos' },
+  weights = { 'word', 'pos' },
 }
 
 local gather = h.op_case {
@@ -102,21 +103,21 @@ end)
 describe('embed, gather and scatter', function()
   it('refuse what does not fit', function()
     local function ids(...) return dm.tensor({ ... }, nil, 'i32') end
-    h.refuses(function() dm.embed(ids(0, 7), dm.zeros(5, 2)) end, 'embed: ids%[1%] is 7, expected 0 .. 4')
-    h.refuses(function() dm.embed(ids(0, -1), dm.zeros(5, 2)) end, 'embed: ids%[1%] is %-1')
+    h.refuses_ids(function() dm.embed(ids(0, 7), dm.zeros(5, 2)) end, 'embed: ids%[1%] is 7, expected 0 .. 4')
+    h.refuses_ids(function() dm.embed(ids(0, -1), dm.zeros(5, 2)) end, 'embed: ids%[1%] is %-1')
     h.refuses(function() dm.embed(ids(0), dm.zeros(5, 2), { pos = dm.zeros(3, 2) }) end, 'embed: posid is NULL')
     h.refuses(function() dm.embed(ids(0), dm.zeros(5, 2), { pos = dm.zeros(3, 4), posid = ids(0) }) end,
       'embed: pos is %[3, 4%]')
     h.refuses(function() dm.embed(ids(0), dm.zeros(5, 2), { pos = { 1, 2 }, posid = ids(0) }) end,
       'embed: pos is a table, expected a tensor')
-    h.refuses(function()
+    h.refuses_ids(function()
       local word = dm.zeros(5, 2)
       word.needs = true
       dm.tape.backward(dm.tape.recording(dm.embed, ids(0, 1), word, { order = ids(0, 2) }))
     end, 'embed backward: order%[1%] is 2, expected 0 .. 1')
     h.refuses(function() dm.scatter(dm.zeros(2, 2), ids(0, 1), 4, ids(0)) end,
       'scatter: order is %[1%], expected 2 entries')
-    h.refuses(function() dm.gather(dm.zeros(3, 2), ids(3)) end, 'gather: rows%[0%] is 3, expected %-1 .. 2')
+    h.refuses_ids(function() dm.gather(dm.zeros(3, 2), ids(3)) end, 'gather: rows%[0%] is 3, expected %-1 .. 2')
     h.refuses(function() dm.scatter(dm.zeros(3, 2), ids(0, 1), 4) end, 'scatter: rows is %[2%], expected 3 entries')
   end)
 end)

@@ -16,6 +16,7 @@ for _, act in ipairs { 'none', 'gelu', 'relu', 'tanh' } do
         return y
       end,
       grads = { 'x', 'w', 'b' },
+      weights = { 'w', 'b' },
     }
     it('equals its plain definition', function() case:value() end)
     it('has the gradient of its plain definition', function() case:gradient() end)

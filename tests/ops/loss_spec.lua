@@ -36,6 +36,7 @@ local function projection(bias, keep)
       return plain.xent(logits, a.label, V, IGNORE)
     end,
     grads = bias and { 'x', 'w', 'b' } or { 'x', 'w' },
+    weights = { 'w', 'b' },
   }
 end
 
@@ -126,7 +127,7 @@ describe('losses', function()
 
   it('refuse what does not fit', function()
     local function ids(...) return dm.tensor({ ... }, nil, 'i32') end
-    h.refuses(function() dm.xent(dm.zeros(2, 2), ids(0, 7)) end, 'xent: label%[1%] is 7, expected 0 .. 1 or %-100')
+    h.refuses_ids(function() dm.xent(dm.zeros(2, 2), ids(0, 7)) end, 'xent: label%[1%] is 7, expected 0 .. 1 or %-100')
     h.refuses(function() dm.xent(dm.zeros(2, 2), ids(0)) end, 'xent: label is %[1%], expected 2 entries')
     h.refuses(function() dm.xent(dm.zeros(2, 2), ids(0, 1), { ignore = 1 }) end, 'xent: ignore is 1')
     h.refuses(function() dm.linear_xent(dm.zeros(2, 3), dm.zeros(4, 5), nil, ids(0, 0)) end, 'inner sizes differ')

@@ -28,6 +28,7 @@ local function case(with_residual, p)
     run = function(t) return dm.layernorm(t.x, t.w, t.b, { r = t.r, p = p, site = SITE, eps = EPS }) end,
     plain = function(a) return definition(a, p) end,
     grads = with_residual and { 'x', 'r', 'w', 'b' } or { 'x', 'w', 'b' },
+    weights = { 'w', 'b' },
   }
 end
 

@@ -23,6 +23,8 @@ local function banner(config, session, run, version)
     ('model  %s%s, %.2f M parameters (%s)'):format(separated, require('datamux.recipe').words(config),
       session.model:count() / 1e6, config.profile),
     ('data   %s · train %d · dev %d%s'):format(config.task, d.train.n, d.dev.n, cut) }
+  local refusal = require('datamux.scope').refusal()
+  if refusal then table.insert(lines, 2, refusal) end
   for _, s in ipairs(session.stages) do
     lines[#lines + 1] = ('plan   %s: %d steps of %d rows x N %d, lr %g'):format(s.name, s.steps, s.loader.o.rows,
       config.mux.n, s.lr)
