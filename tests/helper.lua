@@ -219,7 +219,7 @@ local function engine_gradients(self, a, proj, start)
   return scope.step(function()
     local t = tensors(self, a, true)
     local y = tape.recording(self.run, t)
-    local seed = Tensor.from(proj, y:shape())
+    local seed = Tensor.from(proj, y:shape(), y:dtype())
     for _, k in ipairs(self.grads) do
       if start then t[k].grad = Tensor.from(start[k], a[k].shape, t[k].store and 'f32' or nil) end
     end
