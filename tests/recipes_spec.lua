@@ -103,7 +103,7 @@ describe('datamux test', function()
   end)
 
   it('refuses a recipe that expects nothing, before any work', function()
-    local code, out, err = command.run(quick:format(dir .. '/none'))
+    local code, out, err = command.run(quick:format(dir .. '/none') .. 'expect.accuracy.at_least=none')
     assert.are.same({ 2, '' }, { code, out })
     assert.is_truthy(err:find("'expect' is missing", 1, true))
     assert.is_nil(sys.kind(dir .. '/none'))

@@ -44,7 +44,7 @@ function M.map(model, file)
     local t, entry = e.tensor, file.tensors[e.name]
     t.c, t.owner, t.name = Tensor.describe(t.spec.shape), block.owner, e.name
     check(C.dm_tensor_adopt(t.c, arena, entry.ptr))
-    e.n = t:numel()
+    e.n, e.master = t:numel(), t
     table.insert(t.spec.make and block.buffers or block.list, e)
   end
   model:each(function(m) m.site = 0 end)
