@@ -225,6 +225,20 @@ dm_status dm_writer_write(dm_writer *w, const void *data, double bytes);
 dm_status dm_writer_commit(dm_writer *w);
 void dm_writer_free(dm_writer *w);
 
+/* -- products of a finished model in int8 --------------------------------------------------------- */
+
+/* Weights of a linear layer in 7 bits: w[d] is about scale[d] * q[d], scale[d] = max |w[d]| / 63.
+**   q      [D, (C + 3) / 4]  i32  out   rows of C bytes, then zeros
+**   scale  [D]                    out
+**   w      [D, C]                 in
+** Errors: EDEVICE where the device has no products in int8; SHAPE, DTYPE, STALE. */
+dm_status dm_int8_pack(dm_tensor *q, dm_tensor *scale, const dm_tensor *w);
+
+/* y = act(x w^T + b) with w as packed; each row of x is taken in 8 bits, its largest magnitude as 127. No gradient.
+**   y [.., D] out; x [.., C], b [D] or NULL in. Sums are exact. Errors: as dm_int8_pack, ARG. */
+dm_status dm_int8_linear(dm_tensor *y, const dm_tensor *x, const dm_tensor *q, const dm_tensor *scale,
+                         const dm_tensor *b, int32_t act);
+
 /* -- linear and matmul ------------------------------------------------------------------------- */
 
 enum { DM_NONE = 0, DM_GELU = 1, DM_RELU = 2, DM_TANH = 3 };

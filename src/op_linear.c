@@ -1,4 +1,4 @@
-/* op_linear.c -- linear and matmul: check the arguments, then dispatch; no arithmetic. */
+/* op_linear.c -- linear, its int8 form, and matmul: check the arguments, then dispatch; no arithmetic. */
 #include "op.h"
 
 /* -- linear ---------------------------------------------------------------------------------------- */
@@ -62,6 +62,49 @@ dm_status dm_linear_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_te
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 7, all));
   return d->backend->linear_bwd(d, dx, dw, db, dy, pre, x, w, act, acc);
+}
+
+/* -- int8 --------------------------------------------------------------------------------------------- */
+
+/* q and scale hold D rows of C bytes; the device has int8. */
+static dm_status check_packed(const char *op, dm_device **d, const dm_tensor *q, const dm_tensor *scale, int C,
+                              const dm_tensor *real) {
+  DM_INT_ARG(op, q);
+  DM_REAL_ARG(op, scale);
+  DM_TRY(dm_check_shape(op, "q", q, 2, (const int32_t[]){ -1, (C + 3) / 4 }));
+  DM_TRY(dm_check_vector(op, "scale", scale, q->shape[0], "rows of q"));
+  const dm_tensor *all[] = { q, scale, real };
+  DM_TRY(dm_check_device(op, d, 3, all));
+  if ((*d)->backend->int8_linear) return DM_OK;
+  return dm_fail(DM_EDEVICE, "%s: %s has no products in int8, expected cpu", op, dm_device_name(*d));
+}
+
+dm_status dm_int8_pack(dm_tensor *q, dm_tensor *scale, const dm_tensor *w) {
+  const char *op = "int8_pack";
+  DM_REAL_ARG(op, w);
+  DM_TRY(dm_check_matrix(op, "w", w));
+  dm_device *d;
+  DM_TRY(check_packed(op, &d, q, scale, w->shape[1], w));
+  DM_TRY(dm_check_vector(op, "scale", scale, w->shape[0], "rows of w"));
+  return d->backend->int8_pack(d, q, scale, w);
+}
+
+dm_status dm_int8_linear(dm_tensor *y, const dm_tensor *x, const dm_tensor *q, const dm_tensor *scale,
+                         const dm_tensor *b, int32_t act) {
+  const char *op = "int8_linear";
+  DM_REAL_ARG(op, x);
+  DM_TRY(dm_check_act(op, act));
+  dm_device *d;
+  DM_TRY(check_packed(op, &d, q, scale, dm_cols(x), x));
+  DM_REAL_ARG(op, y);
+  DM_TRY(check_output(op, "y", y, x, q->shape[0]));
+  if (b) {
+    DM_REAL_ARG(op, b);
+    DM_TRY(dm_check_vector(op, "b", b, q->shape[0], "rows of q"));
+  }
+  const dm_tensor *all[] = { y, x, b };
+  DM_TRY(dm_check_device(op, &d, 3, all));
+  return d->backend->int8_linear(d, y, x, q, scale, b, act);
 }
 
 /* -- matmul ------------------------------------------------------------------------------------------ */

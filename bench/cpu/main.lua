@@ -85,10 +85,12 @@ local function compare(mode, name)
   for _, form in ipairs(list(o.peers)) do
     if mode == 'infer' or not form:find '^onnx' then forms[#forms + 1] = form end
   end
+  local eight = {}
   for _ = 1, o.rounds do
     local row, why = ours(size, mode)
     if not row then error('bench: ours failed:\n' .. tostring(why), 0) end
     mine[#mine + 1] = row
+    if mode == 'infer' then eight[#eight + 1] = ours(size, mode, 'int8=1') end
     for _, form in ipairs(forms) do
       local r = peer(size, mode, form, row.threads)
       theirs[form] = theirs[form] or {}
@@ -110,6 +112,7 @@ local function compare(mode, name)
   end
   show(mine[1].program, ms, cpu, mine[1].first_ms and
     ('   first answers %.0f ms after opening the file'):format(median(mine, 'first_ms')))
+  if #eight > 0 then show(eight[1].program, median(eight, 'ms'), median(eight, 'cpu_ms')) end
   for _, form in ipairs(forms) do
     local rows = theirs[form]
     if #rows > 0 then

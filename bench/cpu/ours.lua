@@ -1,6 +1,6 @@
 -- ours.lua -- T-MUX as published at the sizes given: the time of a training step, or of a forward pass, and its floor.
 --   datamux bench/cpu/ours.lua [mode=train|infer] [layers=12 width=768 heads=12 vocab=50265 n=20 length=64 rows=4
---                               steps=6 warmup=2 threads=0]
+--                               steps=6 warmup=2 threads=0 int8=0]
 -- Prints one JSON object. ms: median wall time; cpu_ms: median processor time over all threads, which other programs on
 -- the machine disturb less; floor_ms, floor_cpu_ms: the operations of the matrix products at the rate of one large
 -- product, measured in the same run; first_ms (infer): from opening the weights' file to the first batch's answers.
@@ -15,7 +15,7 @@ local Optimiser = require 'datamux.optim'
 local C = core.C
 
 local o = { mode = 'train', layers = 12, width = 768, heads = 12, vocab = 50265, n = 20, length = 64, rows = 4,
-            steps = 6, warmup = 2, threads = 0 }
+            steps = 6, warmup = 2, threads = 0, int8 = 0 }
 for _, word in ipairs(arg) do
   local k, v = word:match '^(%w+)=(%w+)$'
   if o[k] == nil or (k ~= 'mode' and not tonumber(v)) or (k == 'mode' and v ~= 'train' and v ~= 'infer') then
@@ -70,7 +70,7 @@ local function rate()
 end
 
 local batch = new_batch()
-local out = { program = 'datamux ' .. ffi.string(C.dm_version()), mode = o.mode }
+local out = { program = 'datamux ' .. ffi.string(C.dm_version()) .. (o.int8 == 1 and ' int8' or ''), mode = o.mode }
 local wall, cpu
 
 if o.mode == 'train' then
@@ -105,6 +105,7 @@ else
   model = infer.map(new_model(), safetensors.open(path))
   answer(0)
   out.first_ms = 1e3 * (C.dm_clock() - t)
+  if o.int8 == 1 then infer.int8(model) end
   wall, cpu = measure(answer)
   os.remove(path)
 end

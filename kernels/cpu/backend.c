@@ -142,6 +142,8 @@ const dm_backend dm_backend_cpu = {
   .get = cpu_get,
   .sync = cpu_sync,
   .fill = cpu_fill,
+  .int8_pack = cpu_int8_pack,
+  .int8_linear = cpu_int8_linear,
 #define DM_ROW(op) .op = cpu_##op,
   DM_OPS(DM_ROW)
 #undef DM_ROW

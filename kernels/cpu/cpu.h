@@ -18,10 +18,20 @@ typedef void cpu_epilogue(void *context, int row, int column, int rows, int colu
 dm_status cpu_gemm_then(int ta, int tb, int m, int n, int k, const dm_real *a, int lda, const dm_real *b,
                         int ldb, int beta, dm_real *c, int ldc, cpu_epilogue *then, void *context);
 
+/* c [m, n] = (a - zero) b^T, a [m, k] u8, b [n, k] s8, in 32 bits, by the calling thread inside a parallel region. No
+** sentence is left behind on failure. */
+dm_status cpu_gemm_int8(int m, int n, int k, const uint8_t *a, int zero, const int8_t *b, int32_t *c);
+
 const char *cpu_gemm_library(void);
 
 /* The bits of v in bf16, to nearest even; NaN stays NaN. */
 uint16_t cpu_bf16(float v);
+
+/* -- of a finished model ------------------------------------------------------------------------- */
+
+dm_status cpu_int8_pack(dm_device *d, dm_tensor *q, dm_tensor *scale, const dm_tensor *w);
+dm_status cpu_int8_linear(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *q, const dm_tensor *scale,
+                          const dm_tensor *b, int32_t act);
 
 /* -- ops, in the order of datamux.h -------------------------------------------------------------- */
 

@@ -36,6 +36,17 @@ dm_status cpu_gemm_then(int ta, int tb, int m, int n, int k, const dm_real *a, i
   return DM_OK;
 }
 
+dm_status cpu_gemm_int8(int m, int n, int k, const uint8_t *a, int zero, const int8_t *b, int32_t *c) {
+  for (int i = 0; i < m; i++) {
+    for (int j = 0; j < n; j++) {
+      int32_t sum = 0;
+      for (int l = 0; l < k; l++) sum += ((int32_t)a[(size_t)i * k + l] - zero) * b[(size_t)j * k + l];
+      c[(size_t)i * n + j] = sum;
+    }
+  }
+  return DM_OK;
+}
+
 #else
 
 #include <dnnl.h>
@@ -162,6 +173,12 @@ dm_status cpu_gemm_then(int ta, int tb, int m, int n, int k, const dm_real *a, i
   if (failed == dnnl_success) return DM_OK;
   return dm_fail(failed == dnnl_out_of_memory ? DM_ENOMEM : DM_EINTERNAL,
                  "gemm: oneDNN status %d for [%d, %d] x [%d, %d]", failed, m, k, k, n);
+}
+
+dm_status cpu_gemm_int8(int m, int n, int k, const uint8_t *a, int zero, const int8_t *b, int32_t *c) {
+  int32_t none = 0;
+  dnnl_status_t s = dnnl_gemm_u8s8s32('N', 'T', 'F', m, n, k, 1.0f, a, k, (uint8_t)zero, b, k, 0, 0.0f, c, n, &none);
+  return s == dnnl_success ? DM_OK : s == dnnl_out_of_memory ? DM_ENOMEM : DM_EINTERNAL;
 }
 
 #endif

@@ -321,7 +321,8 @@ end
 
 --- Loads a finished model. path: a run directory (its best weights), RUN:best, RUN:last, RUN:step-N, a folder with a
 --- link `latest`, a model folder. o: { allow = { missing = true, unexpected = true } }: tensors that may be missing
---- (they get their initial values) or left over. Raises (code 7) for what is damaged or does not fit, tensor by tensor.
+--- (they get their initial values) or left over; o.int8: the encoder's products in int8 (see infer.int8). Raises
+--- (code 7) for what is damaged or does not fit, tensor by tensor.
 --- Returns { model, tokenizer, labels, n, output ('classify' | 'regress' | 'tag'), pairs (whether it reads two texts),
 --- config, path, step, report }.
 function M.load(path, o)
@@ -353,6 +354,7 @@ function M.load(path, o)
     accept(report, path, allow)
     net:train(false)
   end
+  if o and o.int8 then infer.int8(net) end
   return setmetatable({ model = net, tokenizer = d.data.tok, labels = d.data.label_names, n = d.config.mux.n,
     output = d.data.output or 'classify', pairs = d.data.pairs or false, config = d.config, path = path, step = step,
     report = report, file = file }, Model)

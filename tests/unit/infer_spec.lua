@@ -76,3 +76,23 @@ describe('a model in its file', function()
     assert.is_nil(dm.infer.map(model {}, safetensors.open(path)))
   end)
 end)
+
+describe('a model in int8', function()
+  it('answers nearly as in f32, and takes no gradient', function()
+    local m = dm.nn.Module.build(model {}, 7)
+    m:train(false)
+    local f32 = logits(m)
+    dm.infer.int8(m)
+    local int8, most, off = logits(m), 0, 0
+    for i = 1, #f32 do
+      most, off = math.max(most, math.abs(f32[i])), math.max(off, math.abs(f32[i] - int8[i]))
+    end
+    assert.is_true(off > 0 and off < most / 10, ('off by %g of %g'):format(off, most))
+    h.refuses(function()
+      dm.step(function()
+        local q = m:prepare(batch(), { seed = 1, step = 1, task = true })
+        dm.tape.recording(function() return m:forward(q).task end)
+      end)
+    end, 'linear: its weights are int8')
+  end)
+end)
