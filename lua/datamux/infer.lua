@@ -1,7 +1,8 @@
 -- infer.lua -- a finished model on the CPU: weights where the file is mapped, products in f32 or int8.
 --
 -- Loading copies nothing and draws no initial values: each parameter is the memory of the mapped file, and only what a
--- batch touches is read. oneDNN packs a weight while it multiplies at no cost that could be measured, so no second form of it is kept in f32.
+-- batch touches is read. oneDNN packs a weight while it multiplies at no cost that could be measured, so no second form
+-- of it is kept in f32.
 local ffi = require 'ffi'
 local core = require 'datamux.ffi'
 local Tensor = require 'datamux.tensor'
