@@ -378,7 +378,8 @@ local function interval(viewed, metric, n, o)
 end
 
 --- Scores `groupings` random groupings. o: as M.outputs, and { ensemble (slots a text is averaged over), bootstrap
---- (samples of the interval; none: 0), detail (by slot, by length, per class; default true) }. Returns
+--- (samples of the interval; none: 0), detail (by slot, by length, per class; default true), first (number of the first
+--- grouping, 1) }. Returns
 --- { metric (its name), value, std, min, max (over the groupings), groupings = { value, .. }, metrics = name -> mean,
 ---   accuracy (where the task has it), scored, total, seconds,
 ---   per_index = { value of slot 1, .. }, by_length = { { from, to, n, value }, .. },
@@ -390,7 +391,7 @@ function M.score(model, set, o, groupings)
   local r = { metric = t.metric, total = set.n, scored = set.n, seconds = 0, groupings = values, metrics = sums,
               label_names = t.label_names }
   for g = 1, groupings do
-    local one = setmetatable({ grouping = GROUPING + g }, { __index = o })
+    local one = setmetatable({ grouping = GROUPING + (o.first or 1) - 1 + g }, { __index = o })
     local out = (o.ensemble or 1) > 1 and M.ensemble(model, set, one, o.ensemble) or M.outputs(model, set, one)
     local v, scored = view_of(set, out), 0
     for i = 0, set.n - 1 do

@@ -1,0 +1,142 @@
+-- frontier.lua -- dev accuracy against texts per second from file to file, on one machine and the same texts:
+-- multiplexed models at every N, plain Transformers of several sizes, and fastText. Drawn whatever it shows.
+local analysis = require 'datamux.analysis'
+local core = require 'datamux.ffi'
+local errors = require 'datamux.errors'
+local task = require 'datamux.data.task'
+local sys = require 'datamux.sys'
+local timing = require 'datamux.timing'
+local C = core.C
+
+local M = { summary = 'accuracy against texts per second: multiplexed, plain, fastText' }
+
+--- Plain Transformers of the sizes up to the multiplexed one's.
+function M.plan(o)
+  local out = {}
+  local sizes = o.profile == 'paper' and { { 2, 128 }, { 4, 256 }, { 4, 768 }, { 12, 768 } }
+    or { { 2, 128 }, { 4, 128 }, { 2, 256 }, { 4, 256 } }
+  for _, s in ipairs(sizes) do
+    out[#out + 1] = { name = ('frontier-plain-%dx%d'):format(s[1], s[2]), recipe = 'sst2_n1.lua', words = {
+      'model.layers=' .. s[1], 'model.width=' .. s[2], 'model.heads=' .. math.max(2, math.floor(s[2] / 64)) } }
+  end
+  return out
+end
+
+M.columns = { { 'kind', 'kind', '%s' }, { 'model', 'model', '%s' }, { 'n', 'N', '%d' },
+              { 'value', 'dev accuracy', '%.4f' }, { 'rate', 'texts/s', '%.1f' }, { 'sd', 'sd', '%.1f' },
+              { 'best', 'on the frontier', '%s' } }
+
+local function shell(line) return os.execute(line) == 0 end
+
+-- Lines for fastText: its label, then the text in lower case.
+local function written(path, set, names)
+  local lines = {}
+  for i = 1, set.n do
+    lines[i] = (names and '__label__' .. set.labels[i - 1] .. ' ' or '') .. set.texts[i]:lower():gsub('\n', ' ')
+  end
+  sys.write(path, table.concat(lines, '\n') .. '\n')
+end
+
+local function seconds(line)
+  local t = C.dm_clock()
+  if not shell(line) then errors.raise('E404', 'fasttext failed: ' .. line) end
+  return C.dm_clock() - t
+end
+
+--- fastText on SST-2's own files, one thread: { value, rate, sd, scored }; nil and the reason where it is absent. Its
+--- time is that of predicting 20 o.texts texts less that of a single one: starting it and reading the model are left
+--- out, as they are for our models.
+function M.fasttext(o)
+  if not shell 'command -v fasttext > /dev/null 2>&1' then
+    return nil, 'fastText is not installed, its point is missing. fix: apt install fasttext'
+  end
+  local dir = os.tmpname()
+  os.remove(dir)
+  sys.mkdir(dir)
+  local ok, r = pcall(function()
+    local config = { task = 'sst2', eval = {} }
+    local train = task.split(config, 'train', { 'negative', 'positive' }).set
+    local dev = task.split(config, 'dev', { 'negative', 'positive' }).set
+    written(dir .. '/train', train, true)
+    written(dir .. '/dev', dev, false)
+    local many = { n = 20 * o.texts, texts = {} }            -- it is quick: a time that can be measured
+    for k = 1, many.n do many.texts[k] = dev.texts[(k - 1) % dev.n + 1] end
+    written(dir .. '/many', many, false)
+    written(dir .. '/one', { n = 1, texts = dev.texts }, false)
+    seconds(('fasttext supervised -input %s/train -output %s/model -epoch 5 -wordNgrams 2 -thread 1 -seed 1 > /dev/null '
+      .. '2>&1'):format(dir, dir))
+    seconds(('fasttext predict %s/model.bin %s/dev > %s/answers'):format(dir, dir, dir))
+    local right, i = 0, 0
+    for label in io.lines(dir .. '/answers') do
+      if label == '__label__' .. dev.labels[i] then right = right + 1 end
+      i = i + 1
+    end
+    local rates = {}
+    for k = 1, o.repeats do
+      local whole = seconds(('fasttext predict %s/model.bin %s/many > /dev/null'):format(dir, dir))
+      local start = seconds(('fasttext predict %s/model.bin %s/one > /dev/null'):format(dir, dir))
+      rates[k] = many.n / math.max(whole - start, 1e-3)
+    end
+    local rate, sd = timing.spread(rates)
+    return { value = right / i, rate = rate, sd = sd, scored = i }
+  end)
+  sys.remove(dir)
+  if not ok then error(r, 0) end
+  return r
+end
+
+-- Marks rows that no other beats in both.
+local function mark(rows)
+  for _, r in ipairs(rows) do
+    r.best = 'yes'
+    for _, s in ipairs(rows) do
+      if s ~= r and s.value >= r.value and s.rate >= r.rate and (s.value > r.value or s.rate > r.rate) then
+        r.best = 'no'
+      end
+    end
+  end
+end
+
+function M.collect(o)
+  local evaluate, rows, notes = require 'datamux.evaluate', {}, {}
+  local sst2 = setmetatable({ task = 'sst2', runs = {} }, { __index = o })
+  for _, r in ipairs(o.runs) do
+    if r.task == 'sst2' then sst2.runs[#sst2.runs + 1] = r end
+  end
+  if #o.paths > 0 or #sst2.runs > 0 then
+    analysis.each(sst2, false, function(item)
+      local options = setmetatable({ detail = false }, { __index = item.options })
+      local r = evaluate.score(item.net, item.set, options, item.n > 1 and o.groupings or 1)
+      local rate, sd = timing.spread(timing.whole_way(item.saved, timing.texts(item.saved, { texts = o.texts }), {
+        repeats = o.repeats, rows = o.rows }))
+      rows[#rows + 1] = { kind = item.n > 1 and 'multiplexed' or 'plain', model = item.words, n = item.n,
+        value = r.value, rate = rate, sd = sd, run = item.path }
+    end)
+  end
+  local peer, why = M.fasttext(o)
+  if peer then
+    peer.kind, peer.model = 'fastText', 'fastText, bigrams'
+    rows[#rows + 1] = peer
+  else
+    notes[1] = why
+  end
+  mark(rows)
+  table.sort(rows, function(a, b) return a.rate < b.rate end)
+  notes[#notes + 1] = ('SST-2, %d texts, %s. Models: JSON lines in, JSON lines out; fastText: text in, labels out, one '
+    .. 'thread; starting the process is left out of both.'):format(o.texts, require('datamux.scope').about())
+  return rows, { notes = notes }
+end
+
+function M.picture(rows)
+  local series = analysis.series(rows, function(r) return r.kind end, 'rate', 'value')
+  local text = {}
+  for _, r in ipairs(rows) do
+    text[r.kind] = text[r.kind] or {}
+    table.insert(text[r.kind], r.n and r.n > 1 and 'N = ' .. r.n or r.model:match '^[^,]+')
+  end
+  for _, s in ipairs(series) do s.text = text[s.label] end
+  return analysis.picture(series, { kind = 'points', x = 'texts per second, file to file', y = 'dev accuracy',
+    x_log = 10, title = 'SST-2: accuracy against speed' })
+end
+
+return M

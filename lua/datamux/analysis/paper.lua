@@ -1,0 +1,146 @@
+-- paper.lua -- the paper's main table, ours beside the published: every task and network at N = 1, 2, 5, 10, 20, 40,
+-- and MNIST at 1, 2, 4, 8, 16. A cell of ours is the run trained for the most steps; the table below gives its date and
+-- command. A cell that nobody ran is empty.
+local analysis = require 'datamux.analysis'
+local published = require 'datamux.published'
+
+local M = { summary = 'the paper\'s table: ours beside the published, every task and N' }
+
+local texts, images = { 1, 2, 5, 10, 20, 40 }, { 1, 2, 4, 8, 16 }
+
+-- The recipe that a task's multiplexed networks are trained by at N, and what differs from it. An update of few
+-- instances gets more rows, so that a small N is not ten times the work of a large one.
+local function by_recipe(task, n)
+  local words = {}
+  local function add(...) for _, w in ipairs { ... } do words[#words + 1] = w end end
+  if n ~= 20 and not (task == 'sst2' and n == 5) then add('mux.n=' .. n) end
+  if n <= 2 then add('train.rows=' .. 64 / n) end
+  if task == 'sst2' and n <= 5 then return 'sst2_n5.lua', words end
+  if n == 5 then add 'train.rows=16' end
+  if n <= 5 then add('warmup.steps=3000', 'warmup.rows=16', 'warmup.lr=1e-3', 'train.lr=5e-4') end
+  if n == 40 then add 'warmup.grow=0.7' end              -- N = 40 does not start otherwise (docs/method.md)
+  return (task == 'conll2003' and 'ner' or task) .. '_n20.lua', words
+end
+
+-- The plain network of a task, at a plain network's rows and rate.
+local function plain(task)
+  if task == 'sst2' then return 'sst2_n1.lua', {} end
+  local recipe = by_recipe(task, 20)
+  return recipe, { 'model.kind=plain', 'mux.n=1', 'warmup.steps=0', 'train.rows=64', 'train.lr=5e-4', 'train.alpha=0' }
+end
+
+--- Every cell: plain, then multiplexed at N = 1 (retrieval warm-up without mixing) to 40; images.
+function M.plan(o)
+  local out = {}
+  local function add(task, n, kind, recipe, words)
+    if not o.task or o.task == task then
+      out[#out + 1] = { name = ('paper-%s-%s%d'):format(task, kind, n), recipe = recipe, words = words }
+    end
+  end
+  for _, task in ipairs { 'sst2', 'conll2003', 'qnli', 'mnli', 'qqp' } do
+    add(task, 1, 'plain', plain(task))
+    for _, n in ipairs { 20, 5, 2, 10, 40, 1 } do add(task, n, 'n', by_recipe(task, n)) end
+  end
+  add('mnist', 1, 'plain', 'mnist_lenet.lua', {})
+  for _, n in ipairs(images) do add('mnist', n, 'n', 'mnist_cnn.lua', { 'mux.n=' .. n }) end
+  return out
+end
+
+local function columns(list, own)
+  local out = { { 'task', 'task', '%s' }, { 'model', 'model', '%s' }, { 'from', 'from', '%s' } }
+  for _, n in ipairs(list) do out[#out + 1] = { 'n' .. n, 'N = ' .. n, own } end
+  out[#out + 1] = { 'mark', 'mark', '%s' }
+  return out
+end
+
+M.columns = columns(texts, '%.4f')
+
+-- Rows of published figures; marks: those of its cells, each with its N where they differ.
+local function published_rows(list, ns, o)
+  local rows = {}
+  for _, p in ipairs(list) do
+    if not o.task or o.task == p.task then
+      local row, marks, of = { task = p.task, model = p.model, from = 'published', source = p.source }, {}, {}
+      for _, n in ipairs(ns) do
+        if p[n] then
+          row['n' .. n] = p[n][1]
+          local m = p[n][2]
+          if not of[m] then
+            of[m] = {}
+            marks[#marks + 1] = m
+          end
+          table.insert(of[m], n)
+        end
+      end
+      for i = 2, #marks do marks[i] = ('%s at N = %s'):format(marks[i], table.concat(of[marks[i]], ', ')) end
+      row.mark = table.concat(marks, ', ')
+      rows[#rows + 1] = row
+    end
+  end
+  return rows
+end
+
+-- Adds our rows, one for each task and network, below the published of the same task; cells: what each figure is.
+local function own_rows(rows, runs, cells)
+  local at = {}
+  for _, r in ipairs(runs) do
+    local key = r.task .. '|' .. r.model
+    if not at[key] then
+      at[key] = { task = r.task, model = r.model, from = 'ours' }
+      rows[#rows + 1] = at[key]
+    end
+    at[key]['n' .. r.n] = r.value
+    cells[#cells + 1] = { task = r.task, model = r.model, n = r.n, metric = r.metric, value = r.value, std = r.std,
+      scored = r.report.scored, total = r.report.total, steps = r.steps, seconds = r.seconds, date = r.date,
+      command = r.command, run = r.dir }
+  end
+  local order = {}
+  for i, r in ipairs(rows) do order[r] = i end
+  table.sort(rows, function(a, b)
+    if a.task ~= b.task then return a.task < b.task end
+    return order[a] < order[b]
+  end)
+end
+
+local cell_columns = { { 'task', 'task', '%s' }, { 'model', 'model', '%s' }, { 'n', 'N', '%d' },
+  { 'metric', 'metric', '%s' }, { 'value', 'mean', '%.4f' }, { 'std', 'std', '%.4f' }, { 'scored', 'scored', '%d' },
+  { 'total', 'of', '%d' }, { 'steps', 'steps', '%d' }, { 'seconds', 'seconds', '%.0f' }, { 'date', 'date', '%s' },
+  { 'command', 'command', '%s' } }
+
+function M.collect(o)
+  local of_texts, of_images, cells = {}, {}, {}
+  for _, r in ipairs(analysis.runs(o, function(r) return r.task ~= 'synthetic' and r.task ~= 'own' end)) do
+    table.insert(r.task == 'mnist' and of_images or of_texts, r)
+  end
+  local rows = published_rows(published.tasks, texts, o)
+  local pictures = published_rows(published.images, images, o)
+  own_rows(rows, of_texts, cells)
+  own_rows(pictures, of_images, cells)
+  local tables = {}
+  if #pictures > 0 then
+    tables[1] = { title = 'Images: test accuracy', columns = columns(images, '%.4f'), rows = pictures }
+  end
+  tables[#tables + 1] = { title = 'Where our figures come from', columns = cell_columns, rows = cells }
+  return rows, { tables = tables, notes = {
+    'Score on the whole dev set (accuracy; conll2003: entity F1), ours the mean over random groupings. The published '
+      .. 'scripts drop the tail that fills no batch.', 'Marks: ' .. published.marks } }
+end
+
+function M.picture(rows)
+  local series, own = {}, {}
+  for _, r in ipairs(rows) do
+    if r.from == 'ours' then own[r.task] = true end
+  end
+  for _, r in ipairs(rows) do
+    local from = r.from == 'published' and ' (published)' or ''
+    local s = { label = ('%s: %s%s'):format(r.task, r.model, from), x = {}, y = {} }
+    for _, n in ipairs(texts) do
+      if r['n' .. n] then s.x[#s.x + 1], s.y[#s.y + 1] = n, r['n' .. n] end
+    end
+    if #s.x > 0 and (own[r.task] or not next(own)) then series[#series + 1] = s end
+  end
+  return analysis.picture(series, { x = 'N', y = 'dev score', x_log = 2, title = 'Ours and the published', height = 700,
+    width = 1300 })
+end
+
+return M

@@ -1,0 +1,123 @@
+-- finished.lua -- finished runs as facts: what they are, what they scored, when and by which command.
+local cjson = require 'cjson'
+local fit = require 'datamux.models.fit'
+local rundir = require 'datamux.rundir'
+local sys = require 'datamux.sys'
+
+local M = {}
+
+local function decode(path)
+  local ok, t = pcall(cjson.decode, sys.read(path) or '')
+  return ok and type(t) == 'table' and t or nil
+end
+
+--- The network of a run in a few words: "4 x 256, hadamard + unbind", "2 x 128, plain", "cnn, nonlinear x 8".
+--- values: path -> value.
+function M.model_words(values)
+  local kind, mux = values['model.kind'], values['mux.kind']
+  if fit.images { model = { kind = kind } } then
+    local channels = (values['mux.channels'] or 1) > 1 and ' x ' .. values['mux.channels'] or ''
+    return ('%s, %s%s'):format(kind, mux == 'none' and 'plain' or mux, channels)
+  end
+  local size = ('%d x %d'):format(values['model.layers'], values['model.width'])
+  if kind == 'plain' then return size .. ', plain' end
+  local demux = values['demux.kind']
+  if demux == 'unbind' and values['demux.key'] == 'own' then demux = 'unbind, own keys' end
+  return ('%s, %s%s + %s'):format(size, mux, values['mux.learn'] and ' (learned)' or '', demux)
+end
+
+local function quoted(w) return w:find "[^%w%-_./=:,@+]" and ("'%s'"):format((w:gsub("'", "'\\''"))) or w end
+
+local function command_of(env)
+  local out = { 'datamux' }
+  for _, w in ipairs(env and env.command or {}) do out[#out + 1] = quoted(tostring(w)) end
+  return table.concat(out, ' ')
+end
+
+-- One run, or nil where its files are not all there.
+local function read(run)
+  local config, report = decode(run.dir .. '/config.json'), decode(run.dir .. '/report.json')
+  if not config or not report then return nil end
+  local values = {}
+  for path, e in pairs(config) do values[path] = e.value end
+  for k, v in pairs(report) do
+    if v == cjson.null then report[k] = nil end
+  end
+  local y, m, d = run.id:match '^(%d%d%d%d)(%d%d)(%d%d)%-'
+  return { dir = run.dir, name = run.name, id = run.id, values = values, report = report, task = values.task,
+    n = values['mux.n'], model = M.model_words(values), profile = values.profile, metric = report.metric,
+    value = report.value, std = report.std, steps = run.status.step or 0, seconds = report.seconds,
+    date = y and ('%s-%s-%s'):format(y, m, d) or '', command = command_of(decode(run.dir .. '/env.json')) }
+end
+
+--- Every finished run under a root (see rundir.root), oldest first: { dir, name, id, values (path -> value), report
+--- (report.json), task, n, model (words), profile, metric, value, std, steps, seconds, date, command }.
+--- which: { task, profile }, each optional: only those.
+function M.all(root, which)
+  local out = {}
+  for _, run in ipairs(rundir.all(root)) do
+    local r = run.status.state == 'finished' and read(run)
+    if r and (not which.task or r.task == which.task) and (not which.profile or r.profile == which.profile) then
+      out[#out + 1] = r
+    end
+  end
+  table.sort(out, function(a, b) return a.id < b.id end)
+  return out
+end
+
+--- The finished run in a folder; nil where it is none.
+function M.read(dir)
+  return read { dir = dir, name = dir:match '([^/]+)/[^/]+/?$' or '', id = dir:match '([^/]+)/?$' or '',
+                status = rundir.status(dir) or {} }
+end
+
+--- Of runs with the same key(run), the one trained for the most steps, and of those the newest: a choice that does not
+--- look at scores. Returns the chosen in the order of their first, and by key.
+function M.longest(runs, key)
+  local out, at, by = {}, {}, {}
+  for _, r in ipairs(runs) do
+    local k = key(r)
+    if k and not at[k] then
+      at[k] = #out + 1
+      out[at[k]], by[k] = r, r
+    elseif k and r.steps >= by[k].steps then
+      out[at[k]], by[k] = r, r
+    end
+  end
+  return out, by
+end
+
+--- What tells one cell of a table from another: task, network, N.
+function M.cell(r) return ('%s|%s|%d'):format(r.task, r.model, r.n) end
+
+local free = { '^log%.', '^save%.', '^expect%.', '^name$', '^device$', '^profile$' }
+
+local function alike(a, b)
+  if type(a) ~= 'table' or type(b) ~= 'table' then return a == b end
+  for i = 1, math.max(#a, #b) do
+    if a[i] ~= b[i] then return false end
+  end
+  return true
+end
+
+--- Whether a run (values: path -> value) has the values of a resolved list (see recipe.resolve), but for its name, its
+--- device, how it reports and what it expects. A key that the run does not know has its default.
+function M.same(values, list)
+  local seen = {}
+  for _, e in ipairs(list) do
+    seen[e.path] = true
+    local skip = false
+    for _, pattern in ipairs(free) do skip = skip or e.path:find(pattern) end
+    local value = values[e.path]
+    if value == nil then value = e.default end
+    if not skip and not alike(value, e.value) then return false end
+  end
+  for path in pairs(values) do
+    local skip = seen[path]
+    for _, pattern in ipairs(free) do skip = skip or path:find(pattern) end
+    if not skip then return false end
+  end
+  return true
+end
+
+return M

@@ -1,0 +1,241 @@
+-- analysis_spec.lua -- finished runs as facts, trainings one after the other, published figures, every report.
+local cjson = require 'cjson'
+local ffi = require 'ffi'
+local analysis = require 'datamux.analysis'
+local campaign = require 'datamux.campaign'
+local finished = require 'datamux.finished'
+local published = require 'datamux.published'
+local sys = require 'datamux.sys'
+local command = require 'tests.cli.command'
+
+local dir, run
+local tiny = { 'warmup.steps=2', 'train.steps=4', 'model.layers=1', 'model.width=32', 'eval.bootstrap=0' }
+
+local function entry(name, ...)
+  local words = { unpack(tiny) }
+  for _, w in ipairs { ... } do words[#words + 1] = w end
+  return { name = name, recipe = 'quickstart.lua', words = words }
+end
+
+local function settings(said)
+  return { root = dir, quiet = true, say = function(text) said[#said + 1] = text end }
+end
+
+setup(function()
+  dir = command.scratch()
+  local one = entry 'one'
+  assert.is_true(campaign.train({ one }, settings {}))
+  run = one.run
+end)
+
+teardown(function() sys.remove(dir) end)
+
+-- What a report prints as JSON.
+local function report(words)
+  local code, out, err = command.run(('report %s --runs %s --json'):format(words, dir))
+  assert.are.same({ 0, '' }, { code, err })
+  return cjson.decode(out)
+end
+
+describe('finished runs', function()
+  it('are known by what they are, with score, date and command', function()
+    assert.are.equal(1, #finished.all(dir, {}))
+    assert.are.same({ 'synthetic', 5, '1 x 32, hadamard + unbind', 'accuracy' },
+      { run.task, run.n, run.model, run.metric })
+    assert.is_truthy(run.date:find '^20%d%d%-%d%d%-%d%d$')
+    assert.is_truthy(run.command:find('datamux recipes/quickstart.lua', 1, true))
+    assert.is_true(run.value > 0 and run.value <= 1)
+    assert.are.same({}, finished.all(dir, { task = 'sst2' }))
+  end)
+
+  it('are chosen by the length of training, never by score', function()
+    local function r(n, steps, value) return { task = 't', model = 'm', n = n, steps = steps, value = value } end
+    local chosen = finished.longest({ r(5, 10, 0.9), r(5, 20, 0.5), r(5, 20, 0.4), r(2, 1, 0.1) }, finished.cell)
+    assert.are.same({ r(5, 20, 0.4), r(2, 1, 0.1) }, chosen)
+  end)
+
+  it('belong to an entry whose every value they have', function()
+    local e = campaign.find({ entry 'another-name' }, settings {})[1]
+    assert.are.equal(run.dir, e.run.dir)
+    for _, w in ipairs { 'train.lr=2e-3', 'seed=7', 'mux.kind=sign', 'data.limit=100' } do
+      assert.is_nil(campaign.find({ entry('one', w) }, settings {})[1].run, w)
+    end
+    assert.is_not_nil(campaign.find({ entry('one', 'log.every=7') }, settings {})[1].run)
+  end)
+end)
+
+describe('trainings one after the other', function()
+  it('leave out what is finished, and go on where the budget ended', function()
+    local said, long = {}, { name = 'long', recipe = 'quickstart.lua', words = { 'warmup.steps=60', 'train.steps=400',
+      'train.every=400', 'eval.bootstrap=0' } }
+    local o = settings(said)
+    o.budget = 2
+    assert.is_false(campaign.train({ entry 'one', long }, o))
+    assert.is_truthy(said[1]:find('1 of 2 one: finished', 1, true))
+    local stopped = campaign.find({ long }, o)[1].stopped
+    assert.is_not_nil(stopped)
+    o.budget = nil
+    assert.is_true(campaign.train({ long }, o))
+    assert.are.equal(stopped.id, long.run.id)
+    assert.are.equal(460, long.run.steps)
+  end)
+
+  it('say why one cannot be trained, and go on with the next', function()
+    local said, bad, good = {}, entry('bad', 'train.rows=100000'), entry('good', 'seed=3')
+    assert.is_true(campaign.train({ bad, good }, settings(said)))
+    assert.is_truthy(table.concat(said, '\n'):find('bad: ended with 2', 1, true))
+    assert.is_nil(bad.run)
+    assert.is_not_nil(good.run)
+    assert.has_error(function() campaign.locate 'no_such.lua' end)
+  end)
+end)
+
+describe('published figures', function()
+  it('have a mark that is explained, a source, and agree with the abstract', function()
+    local n, of = 0, {}
+    for _, list in ipairs { published.tasks, published.throughput, published.images } do
+      for _, p in ipairs(list) do
+        assert.is_truthy(p.source)
+        for k, cell in pairs(p) do
+          if type(k) == 'number' then
+            n = n + 1
+            assert.is_truthy(published.marks:find(cell[2] .. ': ', 1, true))
+            assert.is_true(cell[1] > 0 and (list == published.throughput or cell[1] < 1))
+          end
+        end
+        if p.task then of[p.task .. p.model] = p end
+      end
+    end
+    assert.are.equal(60 + 16 + 8, n)
+    local plain, mixed = of['mnli12 x 768, plain'], of['mnli12 x 768, hadamard + index']
+    assert.is_true(plain[1][1] - mixed[20][1] < 0.02 and plain[1][1] - mixed[40][1] < 0.04)
+    assert.are.same({ 0.788, 'G' }, of['sst212 x 768, hadamard + index'][20])
+    assert.are.equal(11.1, published.throughput[1][20][1])
+  end)
+end)
+
+describe('the plane of most variance', function()
+  it('holds points of a plane wholly, with their distances', function()
+    local n, width = 40, 6
+    local points = ffi.new('double[?]', n * width)
+    for i = 0, n - 1 do
+      local a, b = math.sin(3 * i), math.cos(7 * i) / 3
+      for c, v in ipairs { a, a, b, -b, 0, 5 } do points[i * width + c - 1] = v end
+    end
+    local xy, explained = require('datamux.analysis.interference').plane(points, n, width)
+    assert.is_near(1, explained, 1e-9)
+    for i = 1, n - 1 do
+      local square = 0
+      for c = 0, width - 1 do square = square + (points[i * width + c] - points[c]) ^ 2 end
+      assert.is_near(math.sqrt(square), math.sqrt((xy[1][i + 1] - xy[1][1]) ^ 2 + (xy[2][i + 1] - xy[2][1]) ^ 2), 1e-6)
+    end
+  end)
+end)
+
+describe('every report', function()
+  it('is a file with the same interface', function()
+    for _, name in ipairs(analysis.names) do
+      local a = analysis.get(name)
+      assert.is_true(#a.summary > 10 and #a.summary < 90, name)
+      assert.are.same({ 'table', 'function', 'function' }, { type(a.columns), type(a.collect), type(a.picture) })
+      for _, c in ipairs(a.columns) do assert.are.equal(3, #c, name) end
+    end
+    local ok, e = pcall(analysis.get, 'strategy')
+    assert.is_false(ok)
+    assert.is_truthy(tostring(e):find('did you mean: strategies?', 1, true))
+  end)
+
+  it('has plans whose entries fit together, each by a name of its own', function()
+    for _, name in ipairs(analysis.names) do
+      local a = analysis.get(name)
+      for _, profile in ipairs(a.plan and { 'small', 'paper' } or {}) do
+        local seen, o = {}, settings {}
+        o.profile = profile
+        local list = campaign.find(a.plan(o), o)               -- raises what does not fit
+        assert.is_true(#list >= 2, name)
+        for _, e in ipairs(list) do
+          assert.is_nil(seen[e.name], e.name)
+          seen[e.name] = true
+        end
+      end
+    end
+    assert.are.equal(28, #analysis.get('strategies').plan {})
+  end)
+
+  it('tells of models what the run itself scored', function()
+    local r = report('accuracy ' .. run.dir).rows[1]
+    assert.are.same({ run.value, 800, 5 }, { r.value, r.scored, r.n })
+    local slots = report('slots ' .. run.dir).rows
+    assert.are.equal(5, #slots)
+    for s, row in ipairs(slots) do assert.is_near(run.report.per_index[s], row.value, 1e-9) end
+    assert.is_near(run.report.retrieval, report('retrieval ' .. run.dir).rows[1].retrieval, 1e-9)
+    assert.is_near(run.report.flips, report('neighbours ' .. run.dir).rows[1].flips, 1e-9)
+  end)
+
+  it('ensembles from one copy to N', function()
+    local rows = report('ensemble --groupings 2 ' .. run.dir).rows
+    local copies = {}
+    for i, r in ipairs(rows) do copies[i] = r.copies end
+    assert.are.same({ 1, 2, 3, 5 }, copies)
+    assert.are.equal(0, rows[1].gain)
+    assert.is_near(rows[4].value - rows[1].value, rows[4].gain, 1e-12)
+    assert.are.equal(1, rows[4].cost)
+  end)
+
+  it('measures interference with cosines, and draws it', function()
+    local r = report(('interference %s --to %s/out -q'):format(run.dir, dir))
+    local row = r.rows[1]
+    assert.is_true(row.within <= 1 and row.within > row.between and row.between >= -1)
+    assert.is_near(row.within - row.between, row.margin, 1e-12)
+    assert.are.equal(240, #r.planes[1].x)
+    for _, ending in ipairs { 'md', 'json', 'svg' } do
+      assert.is_true(#sys.read(('%s/out/interference.%s'):format(dir, ending)) > 300)
+    end
+  end)
+
+  it('times models, the limit beside', function()
+    local row = report('throughput --texts 64 --repeats 1 ' .. run.dir).rows[1]
+    assert.is_true(row.rate > 0)
+    assert.are.same({ 5, 5, 0 }, { row.n, row.limit, row.prefix })
+  end)
+
+  it('leaves cells empty that nobody ran', function()
+    local r = report 'paper --task sst2'
+    assert.are.equal(4, #r.rows)
+    assert.is_nil(r.rows[1].n20)
+    assert.are.same({ 0.788, 'published' }, { r.rows[3].n20, r.rows[3].from })
+    local code, out = command.run(('report paper --task sst2 --format csv --runs %s'):format(dir))
+    assert.are.equal(0, code)
+    assert.is_truthy(out:find('sst2,"12 x 768, plain",published,0.8140,,,,,,G\n', 1, true))
+  end)
+
+  it('refuses what it cannot do, before any work', function()
+    for words, id in pairs { ['slots --train'] = 'E200', ['nothing'] = 'E200', ['slots --task sst2'] = 'E217',
+                             ['strategies -n name=x'] = 'E200', ['heads -n model.hads=2'] = 'E201' } do
+      local code, out, err = command.run(('report %s --runs %s'):format(words, dir))
+      assert.are.same({ 2, '' }, { code, out }, words)
+      assert.is_truthy(err:find(id, 1, true), err)
+    end
+  end)
+end)
+
+describe('the frontier', function()
+  local frontier = require 'datamux.analysis.frontier'
+
+  it('says what is missing where fastText is not installed', function()
+    local path = os.getenv 'PATH'
+    finally(function() sys.setenv('PATH', path) end)
+    sys.setenv('PATH', '/nowhere')
+    local r, why = frontier.fasttext { texts = 10, repeats = 1 }
+    assert.is_nil(r)
+    assert.is_truthy(why:find('apt install fasttext', 1, true))
+  end)
+
+  it('scores and times fastText on the real files', function()
+    if os.execute 'command -v fasttext > /dev/null' ~= 0 then return pending 'needs fasttext' end
+    if not require('datamux.data.cache').look('SST-2', 'train.tsv') then return pending 'needs SST-2' end
+    local r = frontier.fasttext { texts = 100, repeats = 1 }
+    assert.are.equal(872, r.scored)
+    assert.is_true(r.value > 0.75 and r.value < 0.9 and r.rate > 0)
+  end)
+end)
