@@ -75,8 +75,8 @@ end
 local function image_model(config, data)
   local x = config.mux
   local o = { n = x.n, height = data.train.height, width = data.train.width, classes = #data.label_names, mux = x.kind,
-              channels = x.channels, learn = x.learn, sign = x.sign, reduce = x.reduce == 'auto' and 'sum' or x.reduce,
-              loss = config.train.loss }
+              channels = x.channels, learn = x.learn, sign = x.sign, init = x.init,
+              reduce = x.reduce == 'auto' and 'sum' or x.reduce, loss = config.train.loss }
   return (config.model.kind == 'cnn' and Cnn or Mlp).new(o)
 end
 

@@ -97,6 +97,8 @@ M.root = group('recipe', 'a run', {
     leaf('kind', 'string', 'hadamard', 'how an instance is bound; images: none is the plain network',
       { choice = multiplexers }),
     leaf('channels', 'integer', 1, 'images, nonlinear: channels of the mixture', positive),
+    leaf('init', 'string', 'normal', 'images, what is drawn at first: normals (published), or divided by sqrt(inputs)',
+      { choice = { 'normal', 'fan_in' } }),
     leaf('sign', 'boolean', false, 'images, rotation: instance i also times 1 - 2 i, as published'),
     leaf('norm', 'number', 'sqrt', 'hadamard: Euclidean norm of each key, or sqrt: the square root of the width',
       { min = 0, also = 'sqrt' }),

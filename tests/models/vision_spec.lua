@@ -144,6 +144,16 @@ describe('an image multiplexer', function()
     end
   end)
 
+  it('starts with normals, or with normals that keep the variance', function()
+    for kind, name in pairs { learned = 'kernel', matrix = 'matrix', gaussian = 'kernel', nonlinear = 'outer' } do
+      local inputs = kind == 'matrix' and size * size or kind == 'nonlinear' and 144 or 9
+      local a = make(kind, { channels = 8 })[name]:totable()
+      local b = make(kind, { channels = 8, init = 'fan_in' })[name]:totable()
+      for i = 1, #a do b[i] = b[i] * math.sqrt(inputs) end
+      h.close(b, a, 1e-5, kind)
+    end
+  end)
+
   it('so is N different rotations of the pixel space', function()
     local m = make('so', { size = 4 })
     local a = m.matrix:totable()

@@ -19,14 +19,15 @@ local Image = Module.class 'Image'
 local IGNORE = -100
 
 --- features(channels, plain): makes the module [B, channels, H, W] -> [B, width], with a field `width`; plain: without
---- multiplexer. o: { n, height, width, classes, mux (a strategy's name, or 'none'), channels, learn, sign, reduce,
---- loss = 'square' (tanh outputs against +-1) | 'xent' }.
+--- multiplexer. o: { n, height, width, classes, mux (a strategy's name, or 'none'), channels, learn, sign, init,
+--- reduce, loss = 'square' (tanh outputs against +-1) | 'xent' }.
 function Image.new(features, o)
   local self = Module.init(Image, { o = o, square = o.loss ~= 'xent' })
   local channels = 1
   if o.mux ~= 'none' then
     self:child('mixer', Mixer.new { kind = o.mux, n = o.n, height = o.height, width = o.width, channels = o.channels,
-                                    learn = o.learn, sign = o.sign, reduce = o.reduce }, 'multiplexer')
+                                    learn = o.learn, sign = o.sign, init = o.init, reduce = o.reduce },
+      'multiplexer')
     channels = self.mixer.channels
   end
   self:child('features', features(channels, not self.mixer))

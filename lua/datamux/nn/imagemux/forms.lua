@@ -21,6 +21,10 @@ local function keep(m, name, size, make, o, trained)
   end
 end
 
+--- The standard deviation of values that are drawn at first, where an output has so many inputs: 1 as published, or
+--- 1/sqrt(inputs) with o.init = 'fan_in'.
+function M.std(o, inputs) return o.init == 'fan_in' and 1 / math.sqrt(inputs) or 1 end
+
 local around = { pad = 1 }
 
 --- make fills [1, N, 3, 3].

@@ -1,5 +1,5 @@
 -- imagemux -- the image multiplexers by name: how N images become one. A strategy is a table
---   declare(m, o)   what the module m keeps: m:param, m:buffer; o: { n, height, width, channels, learn, sign }
+--   declare(m, o)   what the module m keeps: m:param, m:buffer; o: { n, height, width, channels, learn, sign, init }
 --   mix(m, x, o)    x [B, N, H, W] -> the sum over the instances [B, channels, H, W]
 --   channels(o)     of the mixture (optional, default 1)
 --   refuse(o)       what does not fit, in words, or nil (optional)

@@ -11,7 +11,8 @@ local scales = {
   sqrt = function(n) return 1 / math.sqrt(n) end,
 }
 
---- o: { kind (a strategy's name), n, height, width, channels = 1, learn, sign, reduce = 'sum' | 'mean' | 'sqrt' }.
+--- o: { kind (a strategy's name), n, height, width, channels = 1, learn, sign, init,
+--- reduce = 'sum' | 'mean' | 'sqrt' }.
 --- self.channels: of the mixture.
 function Mixer.new(o)
   local spec = imagemux.get(o.kind)
