@@ -63,8 +63,8 @@ function M.fasttext(o)
     for k = 1, many.n do many.texts[k] = dev.texts[(k - 1) % dev.n + 1] end
     written(dir .. '/many', many, false)
     written(dir .. '/one', { n = 1, texts = dev.texts }, false)
-    seconds(('fasttext supervised -input %s/train -output %s/model -epoch 5 -wordNgrams 2 -thread 1 -seed 1 > /dev/null '
-      .. '2>&1'):format(dir, dir))
+    seconds(('fasttext supervised -input %s/train -output %s/model -epoch 5 -wordNgrams 2 -thread 1 -seed 1 '
+      .. '> /dev/null 2>&1'):format(dir, dir))
     seconds(('fasttext predict %s/model.bin %s/dev > %s/answers'):format(dir, dir, dir))
     local right, i = 0, 0
     for label in io.lines(dir .. '/answers') do
