@@ -135,8 +135,15 @@ function M.picture(rows)
     table.insert(text[r.kind], r.n and r.n > 1 and 'N = ' .. r.n or r.model:match '^[^,]+')
   end
   for _, s in ipairs(series) do s.text = text[s.label] end
+  local ticks = {}
+  for power = 0, 6 do
+    for _, k in ipairs { 1, 2, 5 } do
+      local t = k * 10 ^ power                           -- rows are in the order of their rates
+      if #rows > 0 and t >= rows[1].rate / 2 and t <= rows[#rows].rate * 2 then ticks[#ticks + 1] = t end
+    end
+  end
   return analysis.picture(series, { kind = 'points', x = 'texts per second, file to file', y = 'dev accuracy',
-    x_log = 10, title = 'SST-2: accuracy against speed' })
+    x_log = 10, x_ticks = ticks, title = 'SST-2: accuracy against speed' })
 end
 
 return M
