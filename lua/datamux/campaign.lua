@@ -88,10 +88,11 @@ end
 --- Trains the entries that have no finished run, one after the other, each as a process of its own; sets their runs.
 --- An entry that cannot be trained (its data are not here) is noted, with the others of its task, and left out. o:
 --- { root, words, profile, threads, device, budget (seconds in all, nil: no end), quiet, say = function(text) }.
---- Returns true where all were tried, false where the budget ended or Ctrl-C came.
+--- Returns true where all were tried, false where the budget ended or Ctrl-C came; and the exit code of the first that
+--- failed for another reason than missing data, or nil.
 function M.train(entries, o)
   M.find(entries, o)
-  local begun, hopeless = os.time(), {}
+  local begun, hopeless, failed = os.time(), {}, nil
   local exe = setmetatable({ exe = shell(host.exe()) }, { __index = o })
   for i, e in ipairs(entries) do
     local task, left = nil, o.budget and o.budget - (os.time() - begun)
@@ -103,21 +104,25 @@ function M.train(entries, o)
     elseif busy(e.stopped) then
       o.say(('%d of %d %s: another process trains it, %s'):format(i, #entries, e.name, e.stopped.dir))
     elseif left and left <= 0 then
-      return false
+      return false, failed
     else
       o.say(('%d of %d %s: %s'):format(i, #entries, e.name, M.command(e, o)))
       local line = M.command(e, exe, left) .. (o.quiet and ' -q' or ' --progress lines') .. ' > /dev/null'
       local status = os.execute(line)
       local code = status > 255 and math.floor(status / 256) or status
       if code == errors.codes.stopped or code == errors.codes.interrupted or code == 2 and status == 2 then
-        return false
+        return false, failed
       end
-      if code == errors.codes.data or code == errors.codes.network then hopeless[task] = true end
+      if code == errors.codes.data or code == errors.codes.network then
+        hopeless[task] = true
+      elseif code ~= 0 then
+        failed = failed or code
+      end
       if code ~= 0 then o.say(('%s: ended with %d'):format(e.name, code)) end
     end
   end
   M.find(entries, o)
-  return true
+  return true, failed
 end
 
 return M

@@ -82,7 +82,7 @@ describe('trainings one after the other', function()
 
   it('say why one cannot be trained, and go on with the next', function()
     local said, bad, good = {}, entry('bad', 'train.rows=100000'), entry('good', 'seed=3')
-    assert.is_true(campaign.train({ bad, good }, settings(said)))
+    assert.are.same({ true, 2 }, { campaign.train({ bad, good }, settings(said)) })
     assert.is_truthy(table.concat(said, '\n'):find('bad: ended with 2', 1, true))
     assert.is_nil(bad.run)
     assert.is_not_nil(good.run)

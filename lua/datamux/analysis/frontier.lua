@@ -63,8 +63,8 @@ function M.fasttext(o)
     for k = 1, many.n do many.texts[k] = dev.texts[(k - 1) % dev.n + 1] end
     written(dir .. '/many', many, false)
     written(dir .. '/one', { n = 1, texts = dev.texts }, false)
-    seconds(('fasttext supervised -input %s/train -output %s/model -epoch 5 -wordNgrams 2 -thread 1 -seed 1 > '
-      .. '/dev/null 2>&1'):format(dir, dir))
+    seconds(('fasttext supervised -input %s/train -output %s/model -epoch 5 -wordNgrams 2 -thread 1 -seed 1 '
+      .. '> /dev/null 2>&1'):format(dir, dir))
     seconds(('fasttext predict %s/model.bin %s/dev > %s/answers'):format(dir, dir, dir))
     local right, i = 0, 0
     for label in io.lines(dir .. '/answers') do
@@ -135,8 +135,15 @@ function M.picture(rows)
     table.insert(text[r.kind], r.n and r.n > 1 and 'N = ' .. r.n or r.model:match '^[^,]+')
   end
   for _, s in ipairs(series) do s.text = text[s.label] end
+  local ticks = {}
+  for power = 0, 6 do
+    for _, k in ipairs { 1, 2, 5 } do
+      local t = k * 10 ^ power                           -- rows are in the order of their rates
+      if #rows > 0 and t >= rows[1].rate / 2 and t <= rows[#rows].rate * 2 then ticks[#ticks + 1] = t end
+    end
+  end
   return analysis.picture(series, { kind = 'points', x = 'texts per second, file to file', y = 'dev accuracy',
-    x_log = 10, title = 'SST-2: accuracy against speed' })
+    x_log = 10, x_ticks = ticks, title = 'SST-2: accuracy against speed' })
 end
 
 return M

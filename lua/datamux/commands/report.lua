@@ -199,9 +199,9 @@ function M.run(o)
     errors.raise('E200', { what = ("report %s trains nothing"):format(o.report), fix = 'leave out --train' })
   end
   if o.dry_run then return dry_run(o, entries, s) end
-  local whole_plan = true
+  local whole_plan, failed = true, nil
   if o.train then
-    whole_plan = campaign.train(entries, s)
+    whole_plan, failed = campaign.train(entries, s)
     if not whole_plan then s.say 'the plan is not finished; the same command goes on' end
   elseif entries then
     campaign.find(entries, s)
@@ -220,7 +220,7 @@ function M.run(o)
   if o.to or o.picture then r.picture = analysis.picture(rows, more, s) end
   if o.json then print(json_of(r)) else print(shown(r, o.format)) end
   save(r, o)
-  return whole_plan and 0 or errors.codes.stopped
+  return failed or whole_plan and 0 or errors.codes.stopped
 end
 
 return M
