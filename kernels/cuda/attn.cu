@@ -1,0 +1,402 @@
+/* attn.cu -- attention on CUDA with the scores on the chip (FlashAttention: Dao et al. 2022, Dao 2023), bf16 on tensor
+** cores, f32 by plain products in the same layout.
+**
+** A block owns ROWS queries (or keys) of one head, 16 to a warp, and walks over the others in tiles of TILE. All operands
+** of products lie in shared memory as [row][head size + PAD]; sums lie in registers as tensor cores leave them: lane l
+** holds columns 2 (l % 4) and the next of rows l / 4 and l / 4 + 8 of each 16 x 8 piece. Scores and gradients of scores
+** are rounded to the storage type and pass through shared memory of their warp to become operands.
+** Nothing is added by two blocks: dq has a pass over keys, dk and dv one over queries. */
+#include "common.cuh"
+
+enum {
+  TILE = 32,                             /* keys or queries of a step: 16 registers of scores a thread */
+  PIECES = TILE / 8,
+  PAD = 8,                               /* elements between rows: neighbouring rows begin in other banks */
+  LINE = TILE + PAD                      /* row of a warp's scores in shared memory */
+};
+
+/* Warps of a block: f32 takes twice the shared memory. */
+template <class T> constexpr int WARPS = sizeof(T) == 2 ? 4 : 2;
+template <class T> constexpr int ROWS = 16 * WARPS<T>;
+template <class T> constexpr int THREADS = WARP * WARPS<T>;
+
+/* One call: sizes, and where probabilities are dropped. */
+typedef struct attention {
+  int S, D, heads;
+  float f;                               /* 1 / sqrt(D) */
+  float p;
+  uint32_t site;
+  const dm_knobs *knobs;
+  bool packed;                           /* rows may be moved 128 bits at a time */
+} attention;
+
+/* -- products by a warp: c [16, 8 N] += a [16, K] b [K, 8 N] ------------------------------------------------------- */
+
+/* a [16][lda]; b [K][ldb] if `down`, else its transpose [8 N][ldb]. */
+template <bool down, int K, int N>
+__device__ static inline void warp_product(float (&c)[N][4], const bf16 *a, int lda, const bf16 *b, int ldb) {
+  const int lane = threadIdx.x % WARP, row = lane % 8, half = lane / 8 % 2 * 8, pair = lane / 16 * 8;
+  a += lane % 16 * lda + pair;
+  b += down ? (half + row) * ldb + pair : (pair + row) * ldb + half;
+#pragma unroll
+  for (int k = 0; k < K; k += 16) {
+    uint32_t fa[4];
+    load_matrix_x4<false>(fa, a + k);
+#pragma unroll
+    for (int n = 0; n < N; n += 2) {
+      uint32_t fb[4];
+      load_matrix_x4<down>(fb, down ? b + k * ldb + n * 8 : b + n * 8 * ldb + k);
+      const uint32_t left[2] = { fb[0], fb[1] }, right[2] = { fb[2], fb[3] };
+      mma_16x8x16(c[n], fa, left);
+      mma_16x8x16(c[n + 1], fa, right);
+    }
+  }
+}
+
+template <bool down, int K, int N>
+__device__ static inline void warp_product(float (&c)[N][4], const float *a, int lda, const float *b, int ldb) {
+  const int lane = threadIdx.x % WARP, t = lane % 4 * 2;
+  a += lane / 4 * lda;
+#pragma unroll 2
+  for (int k = 0; k < K; k++) {
+    const float upper = a[k], lower = a[8 * lda + k];
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+      const int j = n * 8 + t;
+      const float left = down ? b[k * ldb + j] : b[j * ldb + k], right = down ? b[k * ldb + j + 1] : b[(j + 1) * ldb + k];
+      c[n][0] += upper * left;
+      c[n][1] += upper * right;
+      c[n][2] += lower * left;
+      c[n][3] += lower * right;
+    }
+  }
+}
+
+template <int N> __device__ static inline void clear(float (&c)[N][4]) {
+#pragma unroll
+  for (int n = 0; n < N; n++) c[n][0] = c[n][1] = c[n][2] = c[n][3] = 0;
+}
+
+/* Row and column of element i of piece n that this lane holds. */
+__device__ static inline int row_of(int i) { return threadIdx.x % WARP / 4 + i / 2 * 8; }
+__device__ static inline int column_of(int n, int i) { return n * 8 + threadIdx.x % 4 * 2 + i % 2; }
+
+/* The warp's pieces to its rows of shared memory, as operands of the next product. */
+template <class T> __device__ static inline void keep_pieces(T *to, const float (&c)[PIECES][4]) {
+#pragma unroll
+  for (int n = 0; n < PIECES; n++) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) to[row_of(i) * LINE + column_of(n, i)] = from_float<T>(c[n][i]);
+  }
+}
+
+/* -- tiles ----------------------------------------------------------------------------------------------------------- */
+
+/* to [rows][H + PAD] = rows `first` on of a head's slice x (row stride `stride`), zeros beyond S rows and D columns; by
+** the block. */
+template <class T, int H>
+__device__ static inline void load_tile(T *to, const T *x, size_t stride, int first, int rows, const attention &a) {
+  constexpr int N = PACK<T>;
+  for (int e = threadIdx.x * N; e < rows * H; e += THREADS<T> * N) {
+    const int r = e / H, j = e % H;
+    const T *from = x + (size_t)(first + r) * stride + j;
+    Packed<T> v;
+    if (first + r < a.S && a.packed && j + N <= a.D) v = load_packed(from);
+    else {
+      for (int i = 0; i < N; i++) v.v[i] = first + r < a.S && j + i < a.D ? from[i] : from_float<T>(0.0f);
+    }
+    store_packed(to + r * (H + PAD) + j, v);
+  }
+}
+
+/* Rows `first` on of a head's slice y (+)= the warp's pieces, times f for each half of its rows. */
+template <class T, int N>
+__device__ static inline void write_pieces(T *y, size_t stride, int first, const float (&c)[N][4], const float (&f)[2],
+                                           const attention &a, bool add) {
+#pragma unroll
+  for (int n = 0; n < N; n++) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int r = first + row_of(i), j = column_of(n, i);
+      if (r >= a.S || j >= a.D) continue;
+      T *to = y + (size_t)r * stride + j;
+      const float v = c[n][i] * f[i / 2];
+      *to = from_float<T>(add ? to_float(*to) + v : v);
+    }
+  }
+}
+
+/* The dropout factor of one probability. */
+__device__ static inline float keep_of(const attention &a, int query, int key) {
+  float keep[1];
+  keep_factors(keep, ((size_t)blockIdx.x * a.S + query) * a.S + key, a.p, a.site, a.knobs);
+  return keep[0];
+}
+
+/* -- forward --------------------------------------------------------------------------------------------------------- */
+
+/* Block (row * heads + head, block of queries). Reads q once, k and v once for each block of queries, writes y and the
+** log-sum-exp. The softmax is kept as largest score so far, sum of exponentials, and their weighted sum of v. */
+template <class T, int H>
+__global__ void __launch_bounds__(THREADS<T>)
+attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, attention a) {
+  DM_DYNAMIC_SHARED(T, q);
+  T *k = q + ROWS<T> * (H + PAD), *v = k + TILE * (H + PAD), *prob = v + TILE * (H + PAD);
+  const int warp = threadIdx.x / WARP, first = blockIdx.y * ROWS<T>, own = first + 16 * warp;
+  const size_t C = (size_t)a.heads * a.D, row = blockIdx.x / a.heads, head = blockIdx.x % a.heads * (size_t)a.D;
+  const T *x = qkv + row * a.S * 3 * C + head;
+  if (mask) mask += row * a.S;
+  prob += 16 * warp * LINE;
+  load_tile<T, H>(q, x, 3 * C, first, ROWS<T>, a);
+  float out[H / 8][4], top[2] = { -INFINITY, -INFINITY }, sum[2] = { 0, 0 };
+  clear(out);
+  for (int at = 0; at < a.S; at += TILE) {
+    __syncthreads();
+    load_tile<T, H>(k, x + C, 3 * C, at, TILE, a);
+    load_tile<T, H>(v, x + 2 * C, 3 * C, at, TILE, a);
+    __syncthreads();
+    float s[PIECES][4], most[2] = { top[0], top[1] }, shift[2];
+    clear(s);
+    warp_product<false, H>(s, q + 16 * warp * (H + PAD), H + PAD, k, H + PAD);
+#pragma unroll
+    for (int n = 0; n < PIECES; n++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int key = at + column_of(n, i);
+        s[n][i] = key < a.S && (!mask || mask[key]) ? s[n][i] * a.f : -INFINITY;
+        most[i / 2] = fmaxf(most[i / 2], s[n][i]);
+      }
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      most[h] = fmaxf(most[h], __shfl_xor_sync(0xffffffffu, most[h], 1));
+      most[h] = fmaxf(most[h], __shfl_xor_sync(0xffffffffu, most[h], 2));
+      shift[h] = most[h] == -INFINITY ? 0.0f : most[h];
+      const float fade = expf(top[h] - shift[h]);
+      top[h] = most[h];
+      sum[h] *= fade;
+#pragma unroll
+      for (int n = 0; n < H / 8; n++) {
+        out[n][2 * h] *= fade;
+        out[n][2 * h + 1] *= fade;
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < PIECES; n++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        s[n][i] = expf(s[n][i] - shift[i / 2]);
+        sum[i / 2] += s[n][i];
+        if (a.p > 0) s[n][i] *= keep_of(a, own + row_of(i), at + column_of(n, i));
+      }
+    }
+    keep_pieces(prob, s);
+    __syncwarp();
+    warp_product<true, TILE>(out, prob, LINE, v, H + PAD);
+  }
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 1);
+    sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 2);
+    const int query = own + row_of(2 * h);
+    if (threadIdx.x % 4 == 0 && query < a.S) stat[(size_t)blockIdx.x * a.S + query] = sum[h] != 0 ? top[h] + logf(sum[h]) : 0.0f;
+    sum[h] = sum[h] != 0 ? 1.0f / sum[h] : 0.0f;                       /* 0: no key */
+  }
+  write_pieces(y + row * a.S * C + head, C, own, out, sum, a, false);
+}
+
+/* -- backward --------------------------------------------------------------------------------------------------------- */
+
+/* delta [B, H, S] = dy . y over the head's slice. A warp takes one (row, query, head). */
+template <class T> __global__ void delta_kernel(float *delta, const T *dy, const T *y, int count, attention a) {
+  const int e = blockIdx.x * 4 + threadIdx.x / WARP;                   /* (row * S + query) * heads + head */
+  if (e >= count) return;
+  const size_t at = (size_t)e * a.D;
+  float sum = 0;
+  for (int j = threadIdx.x % WARP; j < a.D; j += WARP) sum += to_float(dy[at + j]) * to_float(y[at + j]);
+  sum = warp_sum(sum);
+  const int head = e % a.heads, query = e / a.heads % a.S, row = e / a.heads / a.S;
+  if (threadIdx.x % WARP == 0) delta[((size_t)row * a.heads + head) * a.S + query] = sum;
+}
+
+/* A score and dy . v become the dropped probability, in s, and the gradient of the score, in u. */
+__device__ static inline void score_grad(float &s, float &u, bool there, float lse, float delta, const attention &a, int query,
+                                         int key) {
+  const float e = there ? expf(s * a.f - lse) : 0.0f, keep = a.p > 0 ? keep_of(a, query, key) : 1.0f;
+  u = there ? e * (u * keep - delta) : 0.0f;
+  s = e * keep;
+}
+
+/* dq of a block of queries. Reads q and dy once, k and v once for each block, writes dq. */
+template <class T, int H>
+__global__ void __launch_bounds__(THREADS<T>)
+attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const float *delta, const int32_t *mask, attention a,
+                    bool add) {
+  DM_DYNAMIC_SHARED(T, q);
+  T *g = q + ROWS<T> * (H + PAD), *k = g + ROWS<T> * (H + PAD), *v = k + TILE * (H + PAD), *ds = v + TILE * (H + PAD);
+  const int warp = threadIdx.x / WARP, first = blockIdx.y * ROWS<T>, own = first + 16 * warp;
+  const size_t C = (size_t)a.heads * a.D, row = blockIdx.x / a.heads, head = blockIdx.x % a.heads * (size_t)a.D;
+  const T *x = qkv + row * a.S * 3 * C + head;
+  if (mask) mask += row * a.S;
+  ds += 16 * warp * LINE;
+  load_tile<T, H>(q, x, 3 * C, first, ROWS<T>, a);
+  load_tile<T, H>(g, dy + row * a.S * C + head, C, first, ROWS<T>, a);
+  float dq[H / 8][4], lse[2] = { 0, 0 }, dot[2] = { 0, 0 };
+  clear(dq);
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    const int query = own + row_of(2 * h);
+    if (query >= a.S) continue;
+    lse[h] = stat[(size_t)blockIdx.x * a.S + query];
+    dot[h] = delta[(size_t)blockIdx.x * a.S + query];
+  }
+  for (int at = 0; at < a.S; at += TILE) {
+    __syncthreads();
+    load_tile<T, H>(k, x + C, 3 * C, at, TILE, a);
+    load_tile<T, H>(v, x + 2 * C, 3 * C, at, TILE, a);
+    __syncthreads();
+    float s[PIECES][4], u[PIECES][4];
+    clear(s);
+    clear(u);
+    warp_product<false, H>(s, q + 16 * warp * (H + PAD), H + PAD, k, H + PAD);
+    warp_product<false, H>(u, g + 16 * warp * (H + PAD), H + PAD, v, H + PAD);
+#pragma unroll
+    for (int n = 0; n < PIECES; n++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int query = own + row_of(i), key = at + column_of(n, i);
+        const bool there = query < a.S && key < a.S && (!mask || mask[key]);
+        score_grad(s[n][i], u[n][i], there, lse[i / 2], dot[i / 2], a, query, key);
+      }
+    }
+    keep_pieces(ds, u);
+    __syncwarp();
+    warp_product<true, TILE>(dq, ds, LINE, k, H + PAD);
+  }
+  const float f[2] = { a.f, a.f };
+  write_pieces(dqkv + row * a.S * 3 * C + head, 3 * C, own, dq, f, a, add);
+}
+
+/* dk and dv of a block of keys: the scores are taken transposed, keys down. Reads k and v once, q and dy once for each
+** block, writes dk and dv. */
+template <class T, int H>
+__global__ void __launch_bounds__(THREADS<T>)
+attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const float *delta, const int32_t *mask, attention a,
+                     bool add) {
+  DM_DYNAMIC_SHARED(T, k);
+  DM_SHARED(float, lse, TILE);
+  DM_SHARED(float, dot, TILE);
+  T *v = k + ROWS<T> * (H + PAD), *q = v + ROWS<T> * (H + PAD), *g = q + TILE * (H + PAD), *kept = g + TILE * (H + PAD);
+  const int warp = threadIdx.x / WARP, first = blockIdx.y * ROWS<T>, own = first + 16 * warp;
+  const size_t C = (size_t)a.heads * a.D, row = blockIdx.x / a.heads, head = blockIdx.x % a.heads * (size_t)a.D;
+  const T *x = qkv + row * a.S * 3 * C + head;
+  kept += 16 * warp * LINE;
+  load_tile<T, H>(k, x + C, 3 * C, first, ROWS<T>, a);
+  load_tile<T, H>(v, x + 2 * C, 3 * C, first, ROWS<T>, a);
+  bool attended[2];
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    const int key = own + row_of(2 * h);
+    attended[h] = key < a.S && (!mask || mask[row * a.S + key]);
+  }
+  float dk[H / 8][4], dv[H / 8][4];
+  clear(dk);
+  clear(dv);
+  for (int at = 0; at < a.S; at += TILE) {
+    __syncthreads();
+    load_tile<T, H>(q, x, 3 * C, at, TILE, a);
+    load_tile<T, H>(g, dy + row * a.S * C + head, C, at, TILE, a);
+    if (threadIdx.x < TILE && at + (int)threadIdx.x < a.S) {
+      lse[threadIdx.x] = stat[(size_t)blockIdx.x * a.S + at + threadIdx.x];
+      dot[threadIdx.x] = delta[(size_t)blockIdx.x * a.S + at + threadIdx.x];
+    }
+    __syncthreads();
+    float s[PIECES][4], u[PIECES][4];
+    clear(s);
+    clear(u);
+    warp_product<false, H>(s, k + 16 * warp * (H + PAD), H + PAD, q, H + PAD);
+    warp_product<false, H>(u, v + 16 * warp * (H + PAD), H + PAD, g, H + PAD);
+#pragma unroll
+    for (int n = 0; n < PIECES; n++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int j = column_of(n, i), key = own + row_of(i);
+        score_grad(s[n][i], u[n][i], attended[i / 2] && at + j < a.S, lse[j], dot[j], a, at + j, key);
+      }
+    }
+    keep_pieces(kept, s);
+    __syncwarp();
+    warp_product<true, TILE>(dv, kept, LINE, g, H + PAD);
+    __syncwarp();
+    keep_pieces(kept, u);
+    __syncwarp();
+    warp_product<true, TILE>(dk, kept, LINE, q, H + PAD);
+  }
+  const float f[2] = { a.f, a.f }, one[2] = { 1.0f, 1.0f };
+  T *to = dqkv + row * a.S * 3 * C + head;
+  write_pieces(to + C, 3 * C, own, dk, f, a, add);
+  write_pieces(to + 2 * C, 3 * C, own, dv, one, a, add);
+}
+
+/* -- ops ----------------------------------------------------------------------------------------------------------------- */
+
+/* f(a number whose value is D rounded up to 32, 64 or 128). */
+template <int n> struct number { static constexpr int value = n; };
+template <class F> static dm_status by_size(const dm_device *d, int D, F f) {
+  if (D <= 32) return f(number<32>{});
+  if (D <= 64) return f(number<64>{});
+  if (D <= 128) return f(number<128>{});
+  return fail(DM_EARG, "%s: a head has %d columns, expected at most 128 on %s", cuda_of(d)->op, D, d->name);
+}
+
+static attention attention_of(const dm_device *d, const dm_tensor *qkv, int heads, float p, uint32_t site) {
+  int D = qkv->shape[2] / 3 / heads;
+  return { qkv->shape[1], D, heads, 1.0f / sqrtf((float)D), p, site, cuda_of(d)->knobs, false };
+}
+
+/* Bytes of shared memory: tiles of H columns, and the warps' scores. */
+template <class T, int H> static size_t shared_size(int rows) {
+  return ((size_t)rows * (H + PAD) + ROWS<T> * LINE) * sizeof(T);
+}
+
+dm_status cuda_attention_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const dm_tensor *qkv, const dm_tensor *mask,
+                             int32_t heads, float p, uint32_t site) {
+  attention a = attention_of(d, qkv, heads, p, site);
+  return by_type(qkv, [&](auto zero) {
+    using T = decltype(zero);
+    a.packed = packable(a.D, data<T>(qkv));
+    return by_size(d, a.D, [&](auto h) {
+      constexpr int H = decltype(h)::value;
+      return launch(d, attention_fwd_kernel<T, H>, dim3(qkv->shape[0] * heads, blocks(a.S, ROWS<T>)), THREADS<T>,
+                    shared_size<T, H>(ROWS<T> + 2 * TILE), data<T>(y), data<float>(stat), data<T>(qkv), data<int32_t>(mask), a);
+    });
+  });
+}
+
+dm_status cuda_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy, const dm_tensor *y, const dm_tensor *qkv,
+                             const dm_tensor *stat, const dm_tensor *mask, int32_t heads, float p, uint32_t site,
+                             uint32_t acc) {
+  if (!dqkv) return DM_OK;
+  attention a = attention_of(d, qkv, heads, p, site);
+  int count = qkv->shape[0] * heads * a.S;
+  void *delta;
+  dm_status s = scratch(d, (size_t)count * sizeof(float), &delta);
+  if (s) return s;
+  return by_type(qkv, [&](auto zero) {
+    using T = decltype(zero);
+    a.packed = packable(a.D, data<T>(qkv), data<T>(dy));
+    return by_size(d, a.D, [&](auto h) {
+      constexpr int H = decltype(h)::value;
+      const dim3 grid(qkv->shape[0] * heads, blocks(a.S, ROWS<T>));
+      const size_t shared = shared_size<T, H>(2 * ROWS<T> + 2 * TILE);
+      dm_status t = launch(d, delta_kernel<T>, blocks(count, 4), 4 * WARP, 0, (float *)delta, data<T>(dy), data<T>(y), count, a);
+      if (!t) {
+        t = launch(d, attention_dq_kernel<T, H>, grid, THREADS<T>, shared, data<T>(dqkv), data<T>(dy), data<T>(qkv),
+                   data<float>(stat), (const float *)delta, data<int32_t>(mask), a, (bool)(acc & 1));
+      }
+      if (t) return t;
+      return launch(d, attention_dkv_kernel<T, H>, grid, THREADS<T>, shared, data<T>(dqkv), data<T>(dy), data<T>(qkv),
+                    data<float>(stat), (const float *)delta, data<int32_t>(mask), a, (bool)(acc & 1));
+    });
+  });
+}
