@@ -3,6 +3,9 @@ local h = require 'tests.helper'
 local dm = require 'datamux'
 local plain = require 'tests.plain'
 
+-- Lists are checked before the work where the host can read them; kernels elsewhere leave out what is not there.
+local listed = h.cpu and it or pending
+
 local function check(name, c)
   describe(name, function()
     it('equals its plain definition', function() c:value() end)
@@ -99,9 +102,13 @@ describe('demux', function()
     local function ids(...) return dm.tensor({ ... }, nil, 'i32') end
     h.refuses(function() dm.demux(dm.zeros(2, 3), dm.zeros(2, 4), ids(0), ids(0)) end,
       'demux: u is %[2, 3%], v is %[2, 4%]')
-    h.refuses(function() dm.demux(dm.zeros(2, 3), dm.zeros(2, 3), ids(0, 2), ids(0, 0)) end, 'demux: iu%[1%] is 2')
     h.refuses(function() dm.demux(dm.zeros(2, 3), dm.zeros(2, 3), ids(0, 1), ids(0)) end,
       'demux: iv is %[1%], expected 2')
+  end)
+
+  listed('refuses an index outside its table', function()
+    local function ids(...) return dm.tensor({ ... }, nil, 'i32') end
+    h.refuses(function() dm.demux(dm.zeros(2, 3), dm.zeros(2, 3), ids(0, 2), ids(0, 0)) end, 'demux: iu%[1%] is 2')
   end)
 end)
 
@@ -194,7 +201,7 @@ local pool = h.op_case {
 check('meanpool', pool)
 
 describe('meanpool', function()
-  it('refuses spans that overlap or leave the rows', function()
+  listed('refuses spans that overlap or leave the rows', function()
     local function span(...) return dm.tensor({ ... }, { select('#', ...) / 2, 2 }, 'i32') end
     h.refuses(function() dm.meanpool(dm.zeros(4, 2), span(0, 2, 1, 3)) end, 'meanpool: span%[1%] is 1 .. 3')
     h.refuses(function() dm.meanpool(dm.zeros(4, 2), span(2, 5)) end, 'meanpool: span%[0%] is 2 .. 5')

@@ -1,0 +1,101 @@
+/* embed.cu -- embedding, gather, scatter on CUDA. */
+#include "segment.cuh"
+
+enum {
+  THREADS = 256,
+  PACK8 = 8                              /* elements a thread moves at a time */
+};
+
+/* Rows of a table that a list names; a row outside the table, or no table, gives 0. */
+template <class T> struct listed {
+  const T *x;
+  const int32_t *at;
+  int rows;
+};
+
+template <class T>
+__device__ static inline void fetch_listed(float (&v)[PACK8], const listed<T> &l, size_t r, int j, int n, bool packed) {
+  const int row = l.x ? l.at[r] : -1;
+  fetch(v, l.x + (row < 0 ? 0 : (size_t)row * n) + j, row >= 0 && row < l.rows ? n - j : 0, packed);
+}
+
+/* y[r] (+)= a[r] + b[r]: a thread takes packs of rows, striding over the grid. Reads each named row once, writes y once. */
+template <class T>
+__global__ void pick_kernel(T *y, listed<T> a, listed<T> b, size_t rows, int n, bool packed, bool add) {
+  const size_t packs = (n + PACK8 - 1) / PACK8, all = rows * packs;
+  for (size_t e = (size_t)blockIdx.x * THREADS + threadIdx.x; e < all; e += (size_t)gridDim.x * THREADS) {
+    const size_t r = e / packs;
+    const int j = (int)(e % packs) * PACK8;
+    float v[PACK8], u[PACK8];
+    fetch_listed(v, a, r, j, n, packed);
+    if (b.x) {
+      fetch_listed(u, b, r, j, n, packed);
+      for (int i = 0; i < PACK8; i++) v[i] += u[i];
+    }
+    put(y + r * n + j, v, n - j, packed, add);
+  }
+}
+
+static dm_status pick(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *xat, const dm_tensor *z,
+                      const dm_tensor *zat, bool add) {
+  size_t rows = dm_rows(y);
+  int n = dm_cols(y);
+  return by_type(y, [&](auto zero) {
+    using T = decltype(zero);
+    listed<T> a = { data<T>(x), data<int32_t>(xat), dm_rows(x) }, b = { data<T>(z), data<int32_t>(zat), z ? dm_rows(z) : 0 };
+    return launch(d, pick_kernel<T>, striding(d, rows * blocks(n, PACK8), THREADS), THREADS, 0, data<T>(y), a, b, rows, n,
+                  packable(n, data<T>(y), data<T>(x), data<T>(z)), add);
+  });
+}
+
+/* out (+)= rows of x summed by target, in the order of `order`. */
+static dm_status sum_rows(dm_device *d, dm_tensor *out, const dm_tensor *x, const dm_tensor *target, const int32_t *order,
+                          float *edge, bool add) {
+  return by_type(x, [&](auto zero) {
+    using T = decltype(zero);
+    return segment_sum(d, out, order, data<int32_t>(target), dm_rows(x), add, edge, rows_of<T>{ data<T>(x), dm_cols(x) });
+  });
+}
+
+static dm_status sum_ordered(dm_device *d, dm_tensor *out, const dm_tensor *x, const dm_tensor *target,
+                             const dm_tensor *order, bool add) {
+  void *edge;
+  dm_status s = scratch(d, segment_edge(dm_rows(x), dm_cols(x)) * sizeof(float), &edge);
+  return s ? s : sum_rows(d, out, x, target, data<int32_t>(order), (float *)edge, add);
+}
+
+dm_status cuda_embed_fwd(dm_device *d, dm_tensor *y, const dm_tensor *ids, const dm_tensor *posid, const dm_tensor *word,
+                         const dm_tensor *pos) {
+  return pick(d, y, word, ids, pos, posid, false);
+}
+
+dm_status cuda_embed_bwd(dm_device *d, dm_tensor *dword, dm_tensor *dpos, const dm_tensor *dy, const dm_tensor *ids,
+                         const dm_tensor *posid, const dm_tensor *order, uint32_t acc) {
+  const int rows = dm_rows(dy), positions = dpos ? dm_rows(dpos) : 0;
+  const size_t for_edge = segment_edge(rows, dm_cols(dy));
+  void *room;
+  dm_status s = scratch(d, (for_edge + rows + positions) * sizeof(float), &room);
+  if (s) return s;
+  float *edge = (float *)room;
+  int32_t *at = (int32_t *)(edge + for_edge);
+  if (dword) s = sum_rows(d, dword, dy, ids, data<int32_t>(order), edge, acc & 1);
+  if (!s && dpos) s = order_by(d, at, at + rows, data<int32_t>(posid), rows, positions);
+  return s || !dpos ? s : sum_rows(d, dpos, dy, posid, at, edge, acc >> 1 & 1);
+}
+
+dm_status cuda_gather_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *rows) {
+  return pick(d, y, x, rows, NULL, NULL, false);
+}
+
+dm_status cuda_gather_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm_tensor *rows, const dm_tensor *order,
+                          uint32_t acc) {
+  return dx ? sum_ordered(d, dx, dy, rows, order, acc & 1) : DM_OK;
+}
+
+dm_status cuda_scatter_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *rows, const dm_tensor *order) {
+  return sum_ordered(d, y, x, rows, order, false);
+}
+
+dm_status cuda_scatter_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm_tensor *rows, uint32_t acc) {
+  return dx ? pick(d, dx, dy, rows, NULL, NULL, acc & 1) : DM_OK;
+}

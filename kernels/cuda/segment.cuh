@@ -1,0 +1,133 @@
+/* segment.cuh -- sums of rows that share a target, in a fixed order and without atomics, on CUDA.
+**
+** segment_sum: rows come sorted by target (`order`), cut into pieces of fixed size. A target whose rows all lie in one piece
+** is written by that piece; what crosses a border is kept as partial sums, which are added in piece order afterwards.
+** member_sums: the rows of a group follow from its number, so the runs of every group are summed side by side.
+** What is summed is a functor over (row, column), so that nothing the size of the rows need exist. */
+#ifndef DM_CUDA_SEGMENT_CUH
+#define DM_CUDA_SEGMENT_CUH
+
+#include "common.cuh"
+
+enum {
+  PIECE = 64,                            /* rows of one partial sum: depends on nothing but the problem */
+  SUMMED = 128                           /* columns, and threads, of a block */
+};
+
+/* Rows 0 .. rows - 1 in an order sorted by target; a target or a row outside its range is left out. */
+typedef struct sorted_rows {
+  const int32_t *order, *target;
+  int rows, targets;
+} sorted_rows;
+
+/* The row at place k, -1 where there is none. */
+__device__ static inline int row_at(const sorted_rows &s, int k) {
+  int row = k >= 0 && k < s.rows ? s.order[k] : -1;
+  return row < s.rows ? row : -1;
+}
+
+/* The target at place k, -1 where there is none. */
+__device__ static inline int target_at(const sorted_rows &s, int k) {
+  int row = row_at(s, k), t = row < 0 ? -1 : s.target[row];
+  return t < s.targets ? t : -1;
+}
+
+/* A block sums PIECE places of SUMMED columns, a thread one column. edge [pieces, 2, n]: what belongs to a target that began
+** in an earlier piece, and what belongs to one that goes on in the next. */
+template <class T, class F>
+__global__ void segment_piece_kernel(T *out, float *edge, sorted_rows s, int n, bool add, F f) {
+  DM_SHARED(int32_t, row, PIECE + 2);
+  DM_SHARED(int32_t, target, PIECE + 2);
+  for (int k = threadIdx.x; k < PIECE + 2; k += SUMMED) {
+    row[k] = row_at(s, blockIdx.x * PIECE + k - 1);
+    target[k] = target_at(s, blockIdx.x * PIECE + k - 1);
+  }
+  __syncthreads();
+  const int j = blockIdx.y * SUMMED + threadIdx.x;
+  if (j >= n) return;
+  bool begun = target[0] == target[1];
+  float sum = 0;
+  for (int k = 1; k <= PIECE; k++) {
+    const int t = target[k];
+    if (t >= 0) sum += f(row[k], j);
+    const bool goes_on = target[k + 1] == t;
+    if (goes_on && k < PIECE) continue;
+    T *o = out + (size_t)(t < 0 ? 0 : t) * n + j;
+    if (t >= 0 && begun) edge[(size_t)blockIdx.x * 2 * n + j] = sum;
+    else if (t >= 0 && goes_on) edge[((size_t)blockIdx.x * 2 + 1) * n + j] = sum;
+    else if (t >= 0) *o = from_float<T>(add ? to_float(*o) + sum : sum);
+    begun = false;
+    sum = 0;
+  }
+}
+
+/* The block of the piece in which a target begins that goes on beyond it adds up that target's partial sums. */
+template <class T> __global__ void segment_join_kernel(T *out, const float *edge, sorted_rows s, int n, bool add) {
+  const int j = blockIdx.y * SUMMED + threadIdx.x, first = blockIdx.x * PIECE, t = target_at(s, first + PIECE - 1);
+  if (j >= n || t < 0 || target_at(s, first + PIECE) != t) return;
+  if (target_at(s, first) == t && target_at(s, first - 1) == t) return;
+  float sum = edge[((size_t)blockIdx.x * 2 + 1) * n + j];
+  for (int m = blockIdx.x + 1; target_at(s, m * PIECE) == t; m++) sum += edge[(size_t)m * 2 * n + j];
+  T *o = out + (size_t)t * n + j;
+  *o = from_float<T>(add ? to_float(*o) + sum : sum);
+}
+
+/* Floats of scratch for segment_sum. */
+static inline size_t segment_edge(int rows, int n) { return 2 * (size_t)blocks(rows, PIECE) * n; }
+
+/* out [targets, n] (+)= sums of f(row, column) over the rows of each target, which are none outside 0 .. targets - 1.
+** F: a struct with `__device__ float operator()(int row, int column) const`. */
+template <class F>
+static inline dm_status segment_sum(dm_device *d, dm_tensor *out, const int32_t *order, const int32_t *target, int rows,
+                                    bool add, float *edge, F f) {
+  const int n = dm_cols(out), pieces = (int)blocks(rows, PIECE);
+  const sorted_rows sorted = { order, target, rows, dm_rows(out) };
+  const dim3 grid(pieces, blocks(n, SUMMED));
+  dm_status s = add ? DM_OK : cuda_zero(d, out);
+  if (s) return s;
+  return by_type(out, [&](auto zero) {
+    using T = decltype(zero);
+    dm_status t = launch(d, segment_piece_kernel<T, F>, grid, SUMMED, 0, data<T>(out), edge, sorted, n, add, f);
+    return t ? t : launch(d, segment_join_kernel<T>, grid, SUMMED, 0, data<T>(out), edge, sorted, n, add);
+  });
+}
+
+/* The commonest functor: rows of a matrix as they are. */
+template <class T> struct rows_of {
+  const T *x;
+  int n;
+  __device__ float operator()(int row, int j) const { return to_float(x[(size_t)row * n + j]); }
+};
+
+/* order [rows] = the rows with 0 <= target < targets, by target and then by row; -1 after the last of them. For targets that
+** are few. count: `targets` integers of scratch. (segment.cu) */
+dm_status order_by(dm_device *d, int32_t *order, int32_t *count, const int32_t *target, int rows, int targets);
+
+/* -- groups whose rows are known ------------------------------------------------------------------------------------ */
+
+/* A block sums one run of PIECE members of one group over SUMMED columns, a thread one column: part [K, runs, groups, n].
+** F: K values, a row for (group, member), and `void operator()(float (&sum)[K], int row, int group, int column)`. */
+template <class F> __global__ void member_kernel(float *part, int groups, int members, int n, F f) {
+  const int j = blockIdx.y * SUMMED + threadIdx.x, group = blockIdx.x % groups, run = blockIdx.x / groups;
+  if (j >= n) return;
+  float sum[F::K] = {};
+  for (int k = run * PIECE; k < (run + 1) * PIECE && k < members; k++) f(sum, f.row(group, k), group, j);
+  const size_t each = (size_t)gridDim.x * n;
+  for (int v = 0; v < F::K; v++) part[v * each + (size_t)blockIdx.x * n + j] = sum[v];
+}
+
+static inline int member_runs(int members) { return (int)blocks(members, PIECE); }
+
+/* Floats of scratch for K sums by member_sums. */
+static inline size_t member_part(int k, int groups, int members, int n) {
+  return (size_t)k * member_runs(members) * groups * n;
+}
+
+/* part = the sums of each run; column_finish adds the runs in order: `runs` of them [groups, n], or runs * groups of [n]. */
+template <class F>
+static inline dm_status member_sums(dm_device *d, float *part, int groups, int members, int n, F f) {
+  return launch(d, member_kernel<F>, dim3(member_runs(members) * groups, blocks(n, SUMMED)), SUMMED, 0, part, groups,
+                members, n, f);
+}
+
+#endif
