@@ -144,4 +144,26 @@ describe('a multiplexed checkpoint', function()
     refused('E704', 'unexpected: demultiplexer.demux_module.dense_2.bias',
       copy_of('mlp', { '"num_instances": 3', '"num_instances": 2' }))
   end)
+
+  it('is converted to safetensors that load alike, and into a new folder only', function()
+    local dir = os.tmpname()
+    os.remove(dir)
+    for _, name in ipairs { 'index_pos', 'bert' } do
+      local report = import.convert(GOLDEN .. name, dir)
+      assert.are.same({ 'config.json', 'model.safetensors' }, sys.list(dir))
+      local a, b = import.load(GOLDEN .. name), import.load(dir)
+      assert.are.equal(#report.loaded, #b.report.loaded)
+      assert.are.equal(0, #b.report.ignored)
+      local other = b.model:named()
+      for path, t in pairs(a.model:named()) do assert.are.same(t:totable(), other[path]:totable()) end
+      local ok, e = pcall(import.convert, GOLDEN .. name, dir)
+      assert.is_false(ok)
+      assert.are.equal(2, e.code)
+      sys.remove(dir)
+    end
+    local spoilt = copy_of('mlp', { '"num_instances": 3', '"num_instances": 2' })
+    assert.is_false(pcall(import.convert, spoilt, dir))
+    assert.is_nil(sys.kind(dir))
+    sys.remove(spoilt)
+  end)
 end)

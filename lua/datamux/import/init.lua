@@ -261,15 +261,53 @@ function M.load(path, o)
   if #r.missing + #r.unexpected + #r.misfits > 0 then
     errors.raise('E704', ('%s: the weights do not belong to its configuration: %s'):format(weights, M.report(r)))
   end
-  return { model = model:train(false), options = options, config = config, report = r }
+  return { model = model:train(false), options = options, config = config, report = r, file = file, dir = dir }
 end
 
--- -- export ----------------------------------------------------------------------------------------------------------
+--- True for a folder (or file of weights) whose config.json is not of this program.
+function M.is(path)
+  local dir = sys.kind(path) == 'file' and (path:match '^(.*)/[^/]+$' or '.') or path
+  local ok, t = pcall(cjson.decode, sys.read(dir .. '/config.json') or '')
+  return ok and type(t) == 'table' and t.datamux == nil and t.model_type ~= nil
+end
+
+-- -- writing ---------------------------------------------------------------------------------------------------------
 
 -- Part k of a host array of `count` equal parts, as a tensor of that shape.
 local function part_of(t, shape, k)
   local out, host = Tensor.lasting(shape), t:host()
   return out:put(host + (k - 1) * out:numel())
+end
+
+-- Files that belong to a model besides its weights.
+local BESIDE = { 'config.json', 'vocab.txt', 'vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json',
+                 'special_tokens_map.json' }
+
+--- Writes a published model as safetensors in f32, each tensor once under its full name, with its configuration and
+--- tokenizer; what was ignored is left out. dst: a new folder. Raises (code 7) as load does, before anything is
+--- written, and (code 2) where dst holds something. Returns the load report.
+function M.convert(src, dst)
+  if #sys.list(dst) > 0 then
+    errors.raise('E218', ("convert: DST is '%s', which is not empty, expected a new folder"):format(dst))
+  end
+  local m = M.load(src)
+  local entries = canonical(m.file, m.options, { ignored = {}, misfits = {} })
+  local out = {}
+  for name in pairs(m.model:named()) do
+    for _, source in ipairs((names.sources(name))) do
+      if not out[source] then
+        out[source] = Tensor.lasting(entries[source].shape)
+        fill(out[source], entries, { source })
+      end
+    end
+  end
+  sys.mkdir(dst)
+  for _, name in ipairs(BESIDE) do
+    local bytes = sys.read(m.dir .. '/' .. name)
+    if bytes then sys.write(dst .. '/' .. name, bytes) end
+  end
+  safetensors.write(dst .. '/model.safetensors', out, { format = 'pt' })
+  return m.report
 end
 
 --- Writes the encoder (embeddings and layers) of a loaded model to a safetensors file under Hugging Face's names.

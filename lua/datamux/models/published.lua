@@ -234,8 +234,8 @@ local Published = Module.class 'Published'
 
 --- o: { arch = 'roberta' | 'bert', vocab, positions, types, width, layers, heads, inner, eps, pad (id), and, of
 ---      multiplexed ones, n, demux = 'index' | 'mlp' | 'index_pos', family = 'datamux' | 'muxplm', matrices (whether
----      keys are [C, C]), output = 'classify' | 'tag', classes, retrieval (whether there is that head), depth (layers of
----      index_pos), ids = { filler, cls, index (of instance 0; the next are below it) } }.
+---      keys are [C, C]), output = 'classify' | 'tag', classes, retrieval (whether there is that head), depth (layers
+---      of index_pos), ids = { filler, cls, index (of instance 0; the next are below it) } }.
 function Published.new(o)
   local self = Module.init(Published, { o = o })
   o.dropout, o.init = 0, 0.02
