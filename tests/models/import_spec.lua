@@ -102,6 +102,29 @@ describe('an encoder of Hugging Face', function()
   end)
 end)
 
+describe('the encoder of a plain model', function()
+  it('has the same hidden states as RoBERTa under the names of Hugging Face', function()
+    local dir = copy_of 'roberta'
+    local plain = dm.nn.Module.build(dm.models.Plain.new {
+      vocab = { size = 40, pad = 1 }, layers = 2, width = 8, heads = 2, inner = 16, dropout = 0, positions = 18,
+      eps = 1e-5, init = 0.5, classes = 2, read = 'cls' }, 3):train(false)
+    import.export(plain, dir .. '/model.safetensors')
+    local m = import.load(dir)
+    sys.remove(dir)
+    local ids = ffi.new('int32_t[12]', { 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 1, 1 })
+    local mask = ffi.new('int32_t[12]', { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0 })
+    dm.step(function()
+      local length = ffi.new('int32_t[2]', { 6, 4 })
+      local q = plain:prepare { B = 2, N = 1, S = 6, n = 2, ids_host = ids, length = length,
+                                label = ffi.new 'int32_t[2]' }
+      local want = plain.encoder:forward(plain.embeddings:forward(q), q.mask):totable()
+      local got = m.model:states(ids, 2, 6, { mask = mask }):totable()
+      for i = 1, 10 * 8 do assert.is_true(math.abs(got[i] - want[i]) < 1e-5) end
+    end)
+    assert.has_error(function() import.export(dm.nn.Linear.new(2, 2), dir) end)
+  end)
+end)
+
 -- name -> what of a multiplexed checkpoint is quirky, and how many of its tensors are ignored.
 local muxed = {
   { 'index', 'DataMUX, sentences', 2 }, { 'index_tokens', 'DataMUX, tokens, orthogonal keys', 3 },

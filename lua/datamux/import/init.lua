@@ -140,6 +140,10 @@ local function copy(dst, entry, from, width, cols)
   local rows = 1
   for _, s in ipairs(entry.shape) do rows = rows * s end
   rows = rows / cols
+  if entry.dtype == 'F32' and width == cols and core.real_size == 4 then
+    ffi.copy(dst, entry.ptr, entry.bytes)
+    return rows * width
+  end
   for r = 0, rows - 1 do
     for k = 0, width - 1 do dst[r * width + k] = of(p[r * cols + from + k]) end
   end
@@ -310,11 +314,36 @@ function M.convert(src, dst)
   return m.report
 end
 
---- Writes the encoder (embeddings and layers) of a loaded model to a safetensors file under Hugging Face's names.
---- model: a Published. Raises (code 4) where it cannot be written.
-function M.export(model, path)
-  local out, prefix = {}, '^' .. model.o.arch .. '%.'
+-- The position table of a Plain, which counts from 0, with the rows of RoBERTa's, which counts from pad + 1.
+local function shifted(t, pad)
+  local rows, cols = t:size(1), t:cols()
+  local host, out = t:host(), ffi.new(core.real .. '[?]', (rows + pad + 1) * cols)
+  ffi.copy(out + (pad + 1) * cols, host, t:bytes())
+  return Tensor.lasting({ rows + pad + 1, cols }):put(out)
+end
+
+-- The encoder of a Plain as RoBERTa's: its one segment is a row of zeros.
+local function roberta(model)
+  local e, out = 'roberta.embeddings.', {}
   for name, t in pairs(model:named()) do
+    if name:find '^encoder%.' or name:find '^embeddings%.LayerNorm' then out['roberta.' .. name] = t end
+  end
+  local x = model.embeddings
+  out[e .. 'word_embeddings.weight'] = x.word
+  out[e .. 'position_embeddings.weight'] = shifted(x.position, model.o.vocab.pad)
+  out[e .. 'token_type_embeddings.weight'] = Tensor.lasting({ 1, model.o.width }):fill(0)
+  return out
+end
+
+--- Writes the encoder (embeddings and layers) of a model to a safetensors file under Hugging Face's names. model: a
+--- Published, or a Plain (as RoBERTa; its table has pad + 1 positions more). Raises for another model (Hugging Face has
+--- no class for it), and (code 4) where the file cannot be written.
+function M.export(model, path)
+  if model.class ~= 'Published' and model.class ~= 'Plain' then
+    core.raise(("export: model is a %s, expected a Plain or an imported one"):format(tostring(model.class)))
+  end
+  local out, prefix = {}, '^' .. (model.o.arch or 'roberta') .. '%.'
+  for name, t in pairs(model.class == 'Plain' and roberta(model) or model:named()) do
     if name:find(prefix) then
       local sources = names.sources(name)
       local shape = source_shape(t:shape(), #sources)
