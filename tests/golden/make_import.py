@@ -251,6 +251,26 @@ def muxed(name, arch, demux, output, variant="gaussian_hadamard", family="datamu
                             "out.recall": recall.flatten(0, 2)[:, :60]}, torch_file)
 
 
+def half():
+    """RoBERTa's encoder stored in f16 (matrices) and bf16 (vectors), computed in f32."""
+    c = RobertaConfig(vocab_size=40, hidden_size=H, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+                      intermediate_size=INNER, max_position_embeddings=20, type_vocab_size=1, pad_token_id=1,
+                      layer_norm_eps=1e-5, initializer_range=0.5, attn_implementation="eager")
+    m = RobertaModel(c, add_pooling_layer=False).eval()
+    stored = {}
+    for name, p in m.named_parameters():
+        stored[name] = (p.data + 0.1 * torch.randn(p.shape)).to(torch.float16 if p.dim() > 1 else torch.bfloat16)
+        p.data = stored[name].float()
+    ids = torch.randint(3, 40, (B, S))
+    with torch.no_grad():
+        y = m(input_ids=ids).last_hidden_state
+    with open(f"{folder}/roberta/config.json") as f:
+        config = json.load(f)
+    one = torch.ones(B, S).int()
+    write("roberta_half", config, stored, {"in.ids": ids.int(), "in.mask": one, "in.types": 0 * one, "out.states": y},
+          torch_file=True)
+
+
 encoders()
 muxed("index", "roberta", "index", "classify", torch_file=True)
 muxed("index_tokens", "roberta", "index", "tag", variant="random_ortho")
@@ -260,3 +280,4 @@ muxed("mlp_tokens", "roberta", "mlp", "tag", torch_file=True)
 muxed("index_pos", "bert", "index_pos", "classify", family="muxplm", torch_file=True)
 muxed("index_pos_tokens", "bert", "index_pos", "tag", family="muxplm", depth=2)
 muxed("index_muxplm", "bert", "index", "classify", family="muxplm")
+half()
