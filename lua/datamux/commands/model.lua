@@ -1,11 +1,14 @@
--- commands/model.lua -- datamux model ACTION MODEL: look at a finished model, or export it.
-local M = { name = 'model', summary = 'look at a finished model, export it' }
+-- commands/model.lua -- datamux model ACTION MODEL: look at a finished model, export it, convert a published one.
+local M = { name = 'model', summary = 'look at a finished model, export it, convert a published one' }
 
 function M.configure(p)
-  p:argument('action', 'info (what it is, which tensors were loaded), export (write its folder), card (its README)')
-    :choices { 'info', 'export', 'card' }
-  p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder')
-  p:option('--to', 'export: the new folder (default: RUN/model)'):argname 'DIR'
+  p:argument('action', 'info (what it is, which tensors were loaded), export (write its folder), card (its README), '
+    .. 'convert (a published model: PyTorch or safetensors to safetensors)')
+    :choices { 'info', 'export', 'card', 'convert' }
+  p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder; info, convert: also '
+    .. 'a folder of RoBERTa, BERT, DataMUX or MUX-PLM')
+  p:argument('to_folder', 'convert: the new folder'):args '?'
+  p:option('--to', 'export, convert: the new folder (export: default RUN/model)'):argname 'DIR'
 end
 
 local function info(o)
@@ -28,7 +31,9 @@ end
 function M.run(o)
   local saved = require 'datamux.saved'
   require('datamux.launch').device(o.device or 'cpu', o.threads)
-  if o.action == 'info' then return info(o) end
+  local published = require 'datamux.import.command'
+  if o.action == 'convert' then return published.convert(o) end
+  if o.action == 'info' then return (published.has(o.model) and published.info or info)(o) end
   if o.action == 'export' then
     print(saved.export(o.model, { to = o.to }))
     return 0

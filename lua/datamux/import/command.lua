@@ -1,0 +1,39 @@
+-- import/command.lua -- datamux model info and convert, for models of other programs.
+local errors = require 'datamux.errors'
+local import = require 'datamux.import'
+local json = require 'datamux.json'
+
+local M = {}
+
+--- True where a path holds a model of another program.
+M.has = import.is
+
+--- datamux model info FOLDER: what it is, and what became of each tensor.
+function M.info(o)
+  local m = import.load(o.model)
+  local p = m.options
+  if o.json then
+    print(json.encode { path = o.model, published = true, architecture = p.arch, n = p.n or 1, demux = p.demux,
+      output = p.output, classes = p.classes, parameters = m.model:count(), tensors = json.list(m.report.loaded) })
+    return 0
+  end
+  print(('published model %s: %s, %d layers of %d%s'):format(o.model, p.arch, p.layers, p.width, p.demux
+    and (', N = %d, %s demultiplexer, %s, %d classes'):format(p.n, p.demux, p.output, p.classes) or ''))
+  print(('%.1f M parameters'):format(m.model:count() / 1e6))
+  print(import.report(m.report))
+  print(m.model:__tostring())
+  return 0
+end
+
+--- datamux model convert SRC DST.
+function M.convert(o)
+  local to = o.to_folder or o.to
+  if not to then
+    errors.raise('E200', 'convert: DST is nothing, expected a new folder: datamux model convert SRC DST')
+  end
+  print(import.report(import.convert(o.model, to)))
+  print(to)
+  return 0
+end
+
+return M
