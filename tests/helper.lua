@@ -38,14 +38,13 @@ scope.knobs { seed = M.seed, step = M.step, lr = 0, update = 1 }
 
 M.cpu = scope.about():find '^cpu' ~= nil
 
-local BF16 = 2 ^ -9                          -- relative error of rounding to bf16
-local float = ffi.new 'float[1]'
-local bits32 = ffi.cast('uint32_t *', float)
+local BF16 = 2 ^ -8                          -- unit roundoff of bf16: 8 significant bits, rounded to nearest
+local word = ffi.new 'union { float value; uint32_t bits; }'
 local function as_real(v)
   if M.twin then return v end
-  float[0] = v
-  if scope.compute == 'bf16' then bits32[0] = math.floor(bits32[0] / 65536) * 65536 end
-  return tonumber(float[0])
+  word.value = v
+  if scope.compute == 'bf16' then word.bits = math.floor(word.bits / 65536) * 65536 end
+  return tonumber(word.value)
 end
 
 local state = 88172645
@@ -116,9 +115,9 @@ function M.keep(e, p, site)
   key[0], key[1] = M.seed, 0
   C.dm_philox(bits, counter, key)
   local u = math.floor(bits[e % 4] / 256) / 16777216
-  float[0] = p
-  if u < tonumber(float[0]) then return 0 end
-  return 1 / (1 - tonumber(float[0]))
+  word.value = p
+  if u < tonumber(word.value) then return 0 end
+  return 1 / (1 - tonumber(word.value))
 end
 
 -- -- comparing -----------------------------------------------------------------------------------------

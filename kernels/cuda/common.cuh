@@ -323,10 +323,10 @@ dm_status column_finish(dm_device *d, float *out, const float *part, int count, 
 /* -- ops ------------------------------------------------------------------------------------------------------- */
 
 /* cuda_linear_fwd, cuda_linear_bwd, ..: one function for each row of the table, of the row's type, defined in the file of
-** its family. Weak: backend.cu leaves the row of one that is not defined empty, and dm_backend_missing names it. */
+** its family. */
 template <class F> struct function_of;
 template <class F> struct function_of<F *> { typedef F type; };
-#define DM_DECLARE(op) __attribute__((weak)) function_of<decltype(dm_backend::op)>::type cuda_##op;
+#define DM_DECLARE(op) function_of<decltype(dm_backend::op)>::type cuda_##op;
 DM_OPS(DM_DECLARE)
 #undef DM_DECLARE
 

@@ -1,20 +1,13 @@
 /* xent.cu -- the vocabulary projection and its cross-entropy on CUDA: logits in f32, a chunk of rows at a time, made again
 ** by the backward pass. The caller's room for logits is left alone. */
+#include "figures.cuh"
 #include "product.cuh"
-
-enum { THREADS = 256 };
 
 /* Rows whose logits are in memory at once: about 64 MB of them, depending on V alone. */
 static int chunk_rows(int V) {
   int rows = (16 << 20) / V;
   return rows < 16 ? 16 : rows > 4096 ? 4096 : rows;
 }
-
-/* What one row adds to the loss and to the hits. */
-struct row_figure {
-  float loss;                            /* lse - logit of the label; 0 where the row is left out */
-  int32_t kept, right;
-};
 
 /* A label outside 0 .. n - 1 counts as left out. */
 __device__ static inline bool counts(int label, int n, int ignore) { return label != ignore && label >= 0 && label < n; }
@@ -59,34 +52,6 @@ __global__ void chunk_lse_kernel(float *lse, row_figure *out, const float *logit
   const bool kept = counts(y, n, ignore);
   lse[blockIdx.x] = top + logf(sum);
   out[blockIdx.x] = { kept ? lse[blockIdx.x] - logit(v, b, y) : 0.0f, kept, kept && places[0] == y };
-}
-
-/* loss [1] = mean over the rows that count, hits [2] = right, kept: one block; thread k adds rows k, k + THREADS, .., then
-** the threads are added in order. */
-static __global__ void figures_kernel(float *loss, int32_t *hits, const row_figure *rows, int count) {
-  DM_SHARED(double, sums, THREADS);
-  DM_SHARED(int32_t, kept, THREADS);
-  DM_SHARED(int32_t, right, THREADS);
-  double sum = 0;
-  int32_t k = 0, r = 0;
-  for (int i = threadIdx.x; i < count; i += THREADS) {
-    sum += rows[i].loss;
-    k += rows[i].kept;
-    r += rows[i].right;
-  }
-  sums[threadIdx.x] = sum;
-  kept[threadIdx.x] = k;
-  right[threadIdx.x] = r;
-  __syncthreads();
-  if (threadIdx.x) return;
-  for (int i = 1; i < THREADS; i++) {
-    sum += sums[i];
-    k += kept[i];
-    r += right[i];
-  }
-  *loss = k ? (float)(sum / k) : 0.0f;
-  hits[0] = r;
-  hits[1] = k;
 }
 
 /* factor [1] = dloss / rows that count, 0 where none does; one block. */
@@ -146,7 +111,8 @@ dm_status cuda_linear_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *hits, d
                     data<T>(b), data<int32_t>(label) + first, V, ignore);
     });
   }
-  return s ? s : launch(d, figures_kernel, 1, THREADS, 0, data<float>(loss), data<int32_t>(hits), (const row_figure *)each, R);
+  return s ? s : launch(d, figures_kernel, 1, THREADS, 0, data<float>(loss), (float *)NULL, data<int32_t>(hits),
+                        (const row_figure *)each, R);
 }
 
 dm_status cuda_linear_xent_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor *db, dm_tensor *,
