@@ -66,8 +66,8 @@ end)
 
 describe('trainings one after the other', function()
   it('leave out what is finished, and go on where the budget ended', function()
-    local said, long = {}, { name = 'long', recipe = 'quickstart.lua', words = { 'warmup.steps=60', 'train.steps=400',
-      'train.every=400', 'eval.bootstrap=0' } }
+    local said, long = {}, { name = 'long', recipe = 'quickstart.lua', words = { 'warmup.steps=60', 'train.steps=640',
+      'train.every=640', 'eval.bootstrap=0' } }
     local o = settings(said)
     o.budget = 2
     assert.is_false(campaign.train({ entry 'one', long }, o))
@@ -77,7 +77,7 @@ describe('trainings one after the other', function()
     o.budget = nil
     assert.is_true(campaign.train({ long }, o))
     assert.are.equal(stopped.id, long.run.id)
-    assert.are.equal(460, long.run.steps)
+    assert.are.equal(700, long.run.steps)
   end)
 
   it('say why one cannot be trained, and go on with the next', function()
