@@ -5,7 +5,7 @@ local lazy = {
   Tensor = 'datamux.tensor', tape = 'datamux.tape', scope = 'datamux.scope', optim = 'datamux.optim',
   schedule = 'datamux.schedule', train = 'datamux.train', evaluate = 'datamux.evaluate', text = 'datamux.text',
   checkpoint = 'datamux.checkpoint', plot = 'datamux.plot', safetensors = 'datamux.safetensors',
-  assemble = 'datamux.assemble', infer = 'datamux.infer',
+  assemble = 'datamux.assemble', infer = 'datamux.infer', import = 'datamux.import',
 }
 
 local rooms = {

@@ -21,7 +21,7 @@ function M.info(o)
     and (', N = %d, %s demultiplexer, %s, %d classes'):format(p.n, p.demux, p.output, p.classes) or ''))
   print(('%.1f M parameters'):format(m.model:count() / 1e6))
   print(import.report(m.report))
-  print(m.model:__tostring())
+  print(tostring(m.model))
   return 0
 end
 

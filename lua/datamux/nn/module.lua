@@ -18,7 +18,7 @@ local ALIGN = 64             -- elements: 256 bytes of f32
 --- A class that inherits from Module; instances are made with setmetatable through Class.make(name).
 function Module.class(name)
   local class = setmetatable({ class = name }, { __index = Module })
-  class.__index = class
+  class.__index, class.__tostring = class, Module.__tostring
   return class
 end
 
