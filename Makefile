@@ -18,12 +18,17 @@ help:
 packages:
 	@cmake/packages.sh
 
-build: packages
+configure: packages
 	@cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release > $(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
 	@mv $(BUILD).log $(BUILD)/configure.log
-	@cmake --build $(BUILD) -j$$(nproc) > $(BUILD)/build.log 2>&1 || { cat $(BUILD)/build.log; exit 1; }
+
+# All, or with TARGET=command what a run needs: not what only the tests do.
+TARGET ?= all
+build: configure
+	@cmake --build $(BUILD) -j$$(nproc) --target $(TARGET) > $(BUILD)/build.log 2>&1 || { cat $(BUILD)/build.log; exit 1; }
 	@echo "built $(BUILD)/datamux"
 
+run: TARGET = command
 run: build
 	@$(BUILD)/datamux $(RECIPE) $(ARGS)
 	@test "$(RECIPE)" != recipes/quickstart.lua || echo 'real SST-2:  make run RECIPE=recipes/sst2_n20.lua'
@@ -48,4 +53,4 @@ install: build
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan
 
-.PHONY: all help packages build run test bench sanitize install clean
+.PHONY: all help packages configure build run test bench sanitize install clean
