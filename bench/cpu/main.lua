@@ -5,8 +5,8 @@
 -- quick: the small size, one round, PyTorch alone. rows: a forward pass at these numbers of rows (none: rows=).
 -- Each program prints wall and processor time of a step (ours.lua, peer.py); the ratios are taken of both, because on a
 -- shared machine wall time is the neighbours' as well. Processor time compares fairly at threads=1 alone: with more,
--- PyTorch's waiting threads spin for long, ours shortly. The floor is measured beside ours: see ours.lua. Where the time
--- of an op goes: DATAMUX_PROFILE=1 build/datamux bench/cpu/ours.lua.
+-- PyTorch's waiting threads spin for long, ours shortly. The floor is measured beside ours: see ours.lua. Where the
+-- time goes, op by op: DATAMUX_PROFILE=1 build/datamux bench/cpu/ours.lua.
 local json = require 'datamux.json'
 local cjson = require 'cjson'
 
