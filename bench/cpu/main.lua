@@ -4,7 +4,9 @@
 -- large: 12 x 768, N = 20, 64 tokens, 4 rows, 50,265 words; small: 4 x 256, N = 20, 20 tokens, 8 rows, 8,000 words.
 -- quick: the small size, one round, PyTorch alone. rows: a forward pass at these numbers of rows (none: rows=).
 -- Each program prints wall and processor time of a step (ours.lua, peer.py); the ratios are taken of both, because on a
--- shared machine wall time is the neighbours' as well. The floor is measured beside ours: see ours.lua.
+-- shared machine wall time is the neighbours' as well. Processor time compares fairly at threads=1 alone: with more,
+-- PyTorch's waiting threads spin for long, ours shortly. The floor is measured beside ours: see ours.lua. Where the
+-- time goes, op by op: DATAMUX_PROFILE=1 build/datamux bench/cpu/ours.lua.
 local json = require 'datamux.json'
 local cjson = require 'cjson'
 
