@@ -13,8 +13,8 @@ return dm.recipe {
   profiles = {
     small = {                                            -- a CPU: minutes
       model = { layers = 4, width = 256, heads = 4, vocab = { kind = 'words', size = 8000 } },
-      warmup = { steps = 8000, rows = 8, lr = 1.5e-3, every = 500 },
-      train = { epochs = 30, rows = 8, lr = 1e-3 },
+      warmup = { steps = 7000, rows = 8, lr = 1.5e-3, every = 500 },
+      train = { epochs = 26, rows = 8, lr = 1e-3 },
     },
     paper = {                                            -- 12 x 768: a GPU
       model = { layers = 12, width = 768, heads = 12, vocab = { kind = 'words', size = 8000 } },
