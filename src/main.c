@@ -352,6 +352,15 @@ static void calm_idle_threads(char **argv) {
   execv(path, argv);
 }
 
+/* The profile, where one was asked for (DATAMUX_PROFILE). */
+static void finish_profile(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+  lua_getfield(L, -1, "datamux.profile");
+  if (!lua_istable(L, -1)) return;
+  lua_getfield(L, -1, "finish");
+  if (lua_isfunction(L, -1) && lua_pcall(L, 0, 0, 0)) fprintf(stderr, "datamux: %s\n", lua_tostring(L, -1));
+}
+
 int main(int argc, char **argv) {
   calm_idle_threads(argv);
   lua_State *L = luaL_newstate();
@@ -365,6 +374,7 @@ int main(int argc, char **argv) {
   handle(SIGINT, on_signal);
   handle(SIGPIPE, SIG_DFL);
   int code = dispatch(L, argc, argv);
+  finish_profile(L);
   fflush(NULL);
   _exit(code);             /* the system takes everything back at once; nothing is left for finalisers to write */
 }
