@@ -9,4 +9,5 @@ return dm.recipe {
   model = { kind = 'cnn' },
   mux = { n = 1, kind = 'none' },
   train = { epochs = 10, rows = 128, lr = 1e-3, decay = 0, clip = 0, warmup = 0 },
+  expect = { accuracy = { at_least = 0.976 } },
 }

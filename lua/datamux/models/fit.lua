@@ -32,6 +32,9 @@ local function refuse_images(c)
   if c.warmup.steps > 0 then
     return ('warmup.steps is %d with images, expected 0'):format(c.warmup.steps), 'warmup.steps=0'
   end
+  if c.precision ~= 'f32' then
+    return ("precision is '%s' with images, expected f32"):format(c.precision), 'precision=f32'
+  end
   return imagemux.refuse(c.mux.kind, { n = c.mux.n, height = 20, width = 20 })
 end
 
