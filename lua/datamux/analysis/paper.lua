@@ -19,6 +19,7 @@ local function by_recipe(task, n)
   if n == 5 then add 'train.rows=16' end
   if n <= 5 then add('warmup.steps=3000', 'warmup.rows=16', 'warmup.lr=1e-3', 'train.lr=5e-4') end
   if n == 40 then add 'warmup.grow=0.7' end              -- N = 40 does not start otherwise (docs/method.md)
+  if task == 'conll2003' and n <= 5 then add 'train.epochs=10' end
   return (task == 'conll2003' and 'ner' or task) .. '_n20.lua', words
 end
 
@@ -26,10 +27,16 @@ end
 local function plain(task)
   if task == 'sst2' then return 'sst2_n1.lua', {} end
   local recipe = by_recipe(task, 20)
-  return recipe, { 'model.kind=plain', 'mux.n=1', 'warmup.steps=0', 'train.rows=64', 'train.lr=5e-4', 'train.alpha=0' }
+  return recipe, { 'model.kind=plain', 'mux.n=1', 'warmup.steps=0', 'train.rows=64', 'train.lr=5e-4', 'train.alpha=0',
+    'train.epochs=' .. (task == 'conll2003' and 10 or 4) }
 end
 
---- Every cell: plain, then multiplexed at N = 1 (retrieval warm-up without mixing) to 40; images.
+-- The published separation and read-out, by the schedule of the recipe at this N: what differs is the network alone.
+local published_network = { 'demux.kind=index', 'demux.key=mux', 'demux.read=cls', 'demux.retrieval=separate',
+  'demux.tied=false' }
+
+--- Every cell: plain, then multiplexed at N = 1 (retrieval warm-up without mixing) to 40, on SST-2 also with the
+--- published network; images.
 function M.plan(o)
   local out = {}
   local function add(task, n, kind, recipe, words)
@@ -40,6 +47,13 @@ function M.plan(o)
   for _, task in ipairs { 'sst2', 'conll2003', 'qnli', 'mnli', 'qqp' } do
     add(task, 1, 'plain', plain(task))
     for _, n in ipairs { 20, 5, 2, 10, 40, 1 } do add(task, n, 'n', by_recipe(task, n)) end
+    if task == 'sst2' then
+      for _, n in ipairs { 2, 5, 20, 10 } do
+        local recipe, words = by_recipe(task, n)
+        for _, w in ipairs(published_network) do words[#words + 1] = w end
+        add(task, n, 'published', recipe, words)
+      end
+    end
   end
   add('mnist', 1, 'plain', 'mnist_lenet.lua', {})
   for _, n in ipairs(images) do add('mnist', n, 'n', 'mnist_cnn.lua', { 'mux.n=' .. n }) end
