@@ -28,7 +28,7 @@ local function batches_of(set, o)
     order = not sequential and o.order or nil, places = o.places })
 end
 
--- Puts a batch's logits where they belong: rows of examples, or of their tokens.
+-- Adds a batch's logits where they belong: rows of examples, or of their tokens.
 local function collect(out, set, batch, q, logits)
   local v, K = logits:host(), logits:cols()
   if not out.values then
@@ -44,16 +44,51 @@ local function collect(out, set, batch, q, logits)
     local i = batch.index[r]
     if i >= 0 then
       local to = at and set.offset[i] + at[row] % batch.S or i
-      for j = 0, K - 1 do out.values[to * K + j] = v[row * K + j] end
+      for j = 0, K - 1 do out.values[to * K + j] = out.values[to * K + j] + v[row * K + j] end
     end
   end
+end
+
+-- Sorts a list of examples by length, keeping the order of equals.
+local function by_size(set, list)
+  local place = {}
+  for k, i in ipairs(list) do place[i] = k end
+  table.sort(list, function(a, b)
+    local x, y = set.offset[a + 1] - set.offset[a], set.offset[b + 1] - set.offset[b]
+    if x ~= y then return x < y end
+    return place[a] < place[b]
+  end)
+end
+
+-- An order in which a row of N slots holds only o.live examples, each N / live times; -1 fills the last row.
+local function repeated(set, o)
+  local N, S, n = o.group, o.live, set.n
+  if N % S ~= 0 then
+    errors.raise('E203', ('live is %d, expected a divisor of N = %d: each text takes N / live slots'):format(S, N))
+  end
+  local perm, list, rows = i32(math.max(n, 1)), {}, math.ceil(n / S)
+  core.check(C.dm_shuffle(perm, n, o.grouping or GROUPING, 360, 0))
+  for k = 0, n - 1 do list[k + 1] = perm[k] end
+  if o.bucket and not o.fixed and set.offset then by_size(set, list) end
+  local order = i32(math.max(rows * N, 1))
+  for r = 0, rows - 1 do
+    for c = 0, N - 1 do order[r * N + c] = list[r * S + c % S + 1] or -1 end
+  end
+  return order, rows * N
 end
 
 --- The model's outputs for one grouping, in the order of the data: { values = double[n*K] (logits; for words with tags
 --- one row for each token, laid out like set.ids), slot = int32[n] (from 0; -1 where an example was not scored), K, n,
 --- seconds }. set: an encoded set; o: { rows, group, length, pad, multiple, fixed, bucket, grouping (seed of the
---- order), order = 'data' for the order of the data, or int32[places] of example numbers, -1 for a filler }.
+--- order), order = 'data' for the order of the data, or int32[places] of example numbers, -1 for a filler; live: only
+--- so many examples in a row, each in N / live slots, their outputs averaged (dynamic N of MIMONets), default N }.
+--- Raises E203 where live does not divide N.
 function M.outputs(model, set, o)
+  local copies = o.live and o.group / o.live or 1
+  if copies ~= 1 then
+    o = setmetatable({}, { __index = o })
+    o.order, o.places = repeated(set, o)
+  end
   local batches = batches_of(set, o)
   local out = { n = set.n, slot = i32(math.max(set.n, 1)), grouping = o.grouping }
   for i = 0, set.n - 1 do out.slot[i] = -1 end
@@ -65,6 +100,9 @@ function M.outputs(model, set, o)
       local q = model:prepare(batch, { seed = o.grouping or GROUPING, step = k, task = true })
       collect(out, set, batch, q, model:forward(q).logits)
     end)
+  end
+  if copies ~= 1 then
+    for j = 0, ffi.sizeof(out.values) / 8 - 1 do out.values[j] = out.values[j] / copies end
   end
   out.seconds = C.dm_clock() - t
   return out
@@ -82,15 +120,7 @@ local function turned(set, slot, turn, o)
   end
   for c = 0, N - 1 do
     local list = classes[c]
-    if o.bucket and not o.fixed then
-      local place = {}
-      for k, i in ipairs(list) do place[i] = k end
-      table.sort(list, function(a, b)
-        local x, y = set.offset[a + 1] - set.offset[a], set.offset[b + 1] - set.offset[b]
-        if x ~= y then return x < y end
-        return place[a] < place[b]
-      end)
-    end
+    if o.bucket and not o.fixed then by_size(set, list) end
     rows = math.max(rows, #list)
   end
   local order = i32(rows * N)

@@ -11,8 +11,8 @@ local lazy = {
 local rooms = {
   nn = { Module = 'datamux.nn.module', Linear = 'datamux.nn.linear', LayerNorm = 'datamux.nn.norm',
          Encoder = { 'datamux.nn.encoder', 'Encoder' }, MuxEmbedding = 'datamux.nn.embedding',
-         Demux = 'datamux.nn.demux', Head = 'datamux.nn.head', Conv = 'datamux.nn.conv',
-         imagemux = 'datamux.nn.imagemux', Mixer = 'datamux.nn.imagemux.mixer' },
+         Demux = 'datamux.nn.demux', Head = 'datamux.nn.head', Coupling = 'datamux.nn.coupling',
+         Conv = 'datamux.nn.conv', imagemux = 'datamux.nn.imagemux', Mixer = 'datamux.nn.imagemux.mixer' },
   models = { TMux = 'datamux.models.tmux', Plain = 'datamux.models.plain', Cnn = 'datamux.models.cnn',
              Mlp = 'datamux.models.mlp' },
   data = { glue = 'datamux.data.glue', images = 'datamux.data.images', synthetic = 'datamux.data.synthetic',

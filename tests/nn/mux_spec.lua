@@ -4,7 +4,7 @@ local dm = require 'datamux'
 local mux = require 'datamux.nn.mux'
 local Module = require 'datamux.nn.module'
 
-local kinds = { 'hadamard', 'sign', 'identity', 'binary', 'ortho', 'lowrank' }
+local kinds = { 'hadamard', 'sign', 'identity', 'binary', 'ortho', 'lowrank', 'hrr' }
 local EPS = 2 ^ -17                   -- exact in f32, as is 1 / sqrt(4)
 
 -- The keys of a strategy as the module gets them: a built module with the single tensor `key`.
@@ -97,7 +97,8 @@ for _, kind in ipairs(kinds) do
     it('makes the same keys from the same seed', function()
       assert.are.same(keys(kind, 3, 8).key:totable(), keys(kind, 3, 8).key:totable())
       local other = keys(kind, 3, 8, { seed = 2 }).key:totable()
-      if kind == 'hadamard' or kind == 'sign' or kind == 'ortho' or kind == 'lowrank' then
+      if kind == 'hadamard' or kind == 'sign' or kind == 'ortho' or kind == 'lowrank'
+          or kind == 'hrr' then
         assert.are_not.same(keys(kind, 3, 8).key:totable(), other)
       end
     end)
@@ -179,6 +180,47 @@ describe('keys', function()
     local cross, far = product(k, c, 0, 1), 0
     for e = 1, c * c do far = math.max(far, math.abs(cross[e] - unit[e])) end
     assert.is_true(far > 0.5)
+  end)
+
+  -- METHOD 10.2, 8: binding is circular correlation, here by discrete Fourier transforms, read with an offset.
+  it('of hrr correlate circularly, as transforms do', function()
+    local n, c = 2, 12
+    local k, x = keys('hrr', n, c).key:totable(), {}
+    for j = 1, c do x[j] = math.sin(3 * j) end
+    local function dft(v, sign, im)
+      local re, out = {}, {}
+      for f = 0, c - 1 do
+        local a, b = 0, 0
+        for t = 0, c - 1 do
+          local angle = sign * 2 * math.pi * f * t / c
+          local p, q = v[t + 1], im and im[t + 1] or 0
+          a, b = a + p * math.cos(angle) - q * math.sin(angle), b + p * math.sin(angle) + q * math.cos(angle)
+        end
+        re[f + 1], out[f + 1] = a, b
+      end
+      return re, out
+    end
+    for i = 0, n - 1 do
+      local w, norm = {}, 0                                        -- row C/2 - 1 has the key from its start
+      for j = 0, c - 1 do
+        w[j + 1] = k[(i * c + c / 2 - 1) * c + j + 1]
+        norm = norm + w[j + 1] ^ 2
+      end
+      assert.is_near(1, norm, 1e-5)
+      local wr, wi = dft(w, -1)
+      local xr, xi = dft(x, -1)
+      local pr, pi = {}, {}
+      for f = 1, c do pr[f], pi[f] = wr[f] * xr[f] + wi[f] * xi[f], wr[f] * xi[f] - wi[f] * xr[f] end
+      local correlation, got, want = dft(pr, 1, pi), bound(k, true, i, x, c), {}
+      for r = 0, c - 1 do want[r + 1] = correlation[(r + 1 - c / 2) % c + 1] / c end
+      h.close(got, want, 1e-6)
+    end
+  end)
+
+  it('of hrr are not trained: their matrices would not stay circulant', function()
+    local why, fix = mux.refuse('hrr', { n = 2, width = 8, norm = 'sqrt', overlap = 0, learn = true })
+    assert.are.same({ "mux.learn is true with mux.kind 'hrr', whose matrices would not stay circulant, expected false",
+      'mux.learn=false' }, { why, fix })
   end)
 
   it('of lowrank project on subspaces at right angles to each other', function()

@@ -159,7 +159,7 @@ describe('every report', function()
         end
       end
     end
-    assert.are.equal(28, #analysis.get('strategies').plan {})
+    assert.are.equal(32, #analysis.get('strategies').plan {})
   end)
 
   it('tells of models what the run itself scored', function()
@@ -175,9 +175,10 @@ describe('every report', function()
   it('ensembles from one copy to N', function()
     local rows = report('ensemble --groupings 2 ' .. run.dir).rows
     local copies = {}
-    for i, r in ipairs(rows) do copies[i] = r.copies end
-    assert.are.same({ 1, 2, 3, 5 }, copies)
+    for i, r in ipairs(rows) do copies[i] = r.copies .. (r.where and ' ' .. r.where or '') end
+    assert.are.same({ '1', '2 beside others', '3 beside others', '5 beside others', '5 in one row' }, copies)
     assert.are.equal(0, rows[1].gain)
+    assert.are.equal(1, rows[5].cost)
     assert.is_near(rows[4].value - rows[1].value, rows[4].gain, 1e-12)
     assert.are.equal(1, rows[4].cost)
   end)

@@ -108,6 +108,47 @@ describe('an ensemble', function()
   end)
 end)
 
+describe('fewer live texts than slots', function()
+  it('repeat each in N / live slots of one row and average them; with one, the mean over all N slots', function()
+    for _, live in ipairs { 1, 2, 4 } do
+      for _, n in ipairs { 1, 7, 101 } do
+        local rows = {}                                            -- which texts shared a row
+        local m = model(2, function(i, slot) return { i, slot } end)
+        local prepare = m.prepare
+        function m.prepare(...)
+          local q = prepare(...)
+          local b = q.batch
+          for r = 0, b.B * b.N - 1 do
+            local i, row = b.index[r], #rows + 1
+            if r % b.N == 0 then rows[row] = {} end
+            rows[#rows][i] = (rows[#rows][i] or 0) + 1
+          end
+          return q
+        end
+        local out = evaluate.outputs(m, make(n), with { grouping = 5, live = live })
+        for i = 0, n - 1 do
+          assert.are.equal(4 / live, #m.seen[i])
+          local mean = 0
+          for _, slot in ipairs(m.seen[i]) do mean = mean + slot / #m.seen[i] end
+          assert.are.same({ i, mean }, { out.values[2 * i], out.values[2 * i + 1] })
+        end
+        for _, row in ipairs(rows) do
+          for i, count in pairs(row) do
+            if i >= 0 then assert.are.equal(4 / live, count) end
+          end
+        end
+      end
+    end
+  end)
+
+  it('are refused where they do not divide N', function()
+    local ok, e = pcall(evaluate.outputs, model(2), make(10), with { live = 3 })
+    assert.is_false(ok)
+    assert.are.same({ 2, 'live is 3, expected a divisor of N = 4: each text takes N / live slots' },
+      { e.code, e.message })
+  end)
+end)
+
 describe('the scores of labels', function()
   local set = make(101)
   set.labels = ffi.new('int32_t[101]')

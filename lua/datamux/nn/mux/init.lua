@@ -16,7 +16,7 @@ local Registry = require 'datamux.nn.registry'
 local M = {}
 
 local registry = Registry.new('mux.kind', 'datamux.nn.mux.',
-  { 'hadamard', 'binary', 'ortho', 'lowrank', 'sign', 'identity' }, { reduce = 'string', keys = 'function' })
+  { 'hadamard', 'binary', 'ortho', 'lowrank', 'sign', 'hrr', 'identity' }, { reduce = 'string', keys = 'function' })
 
 --- Names of all multiplexers, a list that grows with register.
 M.names = registry.names
