@@ -1,4 +1,4 @@
--- overhead.lua -- what Lua adds to a step: 300 ops forward and backward on tensors so small that the kernels do nothing.
+-- overhead.lua -- what Lua adds to a step: 300 ops forward and backward on tensors so small that kernels do nothing.
 --   datamux bench/overhead.lua [ops=300 steps=2000]
 -- Prints the median of a step in ms, of the same C calls alone on tensors made before, and their difference: what Lua
 -- and the tensors of a step take. Goal: under 1 ms.
@@ -56,5 +56,5 @@ end
 
 local whole, most = median(step)
 local below = median(kernels)
-print(('%d ops, forward and backward, %d steps: median %.3f ms (90 %% below %.3f), kernels %.3f, Lua %.3f'):format(o.ops,
-  o.steps, whole, most, below, whole - below))
+print(('%d ops, forward and backward, %d steps: median %.3f ms (90 %% below %.3f); kernels %.3f, Lua %.3f'):format(
+  o.ops, o.steps, whole, most, below, whole - below))
