@@ -1,7 +1,9 @@
 -- main.lua -- the CPU bench: our programme and its peers, alternating, as medians with their ratios.
---   bench/cpu/run [mode=train,infer] [size=large,small] [rounds=3] [steps=6] [threads=0] [peers=eager,compiled,onnx,
---                  onnx-int8] [rows=1,4,16,64] [quick=1] [json=FILE]
+--   bench/cpu/run [mode=train,infer,gain] [size=large,small] [rounds=3] [steps=6] [threads=0]
+--                 [peers=eager,compiled,onnx,onnx-int8] [rows=1,4,16,64] [quick=1] [json=FILE]
 -- large: 12 x 768, N = 20, 64 tokens, 4 rows, 50,265 words; small: 4 x 256, N = 20, 20 tokens, 8 rows, 8,000 words.
+-- gain: texts/s of networks with N = 20 and 40 at 128 tokens against our own plain network at its best batch, in f32
+-- and int8, and the limit N L / (L + prefix).
 -- quick: the small size, one round, PyTorch alone. rows: a forward pass at these numbers of rows (none: rows=).
 -- Each program prints wall and processor time of a step (ours.lua, peer.py); the ratios are taken of both, because on a
 -- shared machine wall time is the neighbours' as well. Processor time compares fairly at threads=1 alone: with more,
@@ -145,11 +147,50 @@ local function growth(name)
   return out
 end
 
+-- What multiplexing gains: best texts/s over some numbers of rows, alternating rounds.
+local function gain(name, int8)
+  local size, out, plain = {}, {}, nil
+  for k, v in pairs(sizes[name]) do size[k] = v end
+  size.length = 128
+  local nets = { { 'plain', 1, { 1, 4, 16 } }, { 'index', 20, { 1, 2, 4 } }, { 'index', 40, { 1, 2, 4 } },
+                 { 'unbind', 20, { 1, 2, 4 } }, { 'unbind', 40, { 1, 2, 4 } } }
+  local times = {}
+  for round = 1, o.rounds do
+    for i, net in ipairs(nets) do
+      for _, rows in ipairs(round == 1 and net[3] or { times[i].rows }) do
+        size.n, size.rows = net[2], rows
+        local r, why = ours(size, 'infer', ('network=%s int8=%d'):format(net[1], int8))
+        if not r then error('bench: ours failed:\n' .. tostring(why), 0) end
+        local rate = 1e3 * rows * net[2] / r.ms
+        if not times[i] or rate > times[i].rate then
+          times[i] = { rate = rate, rows = rows, list = times[i] and times[i].rows == rows and times[i].list or {} }
+        end
+        if times[i].rows == rows then table.insert(times[i].list, { rate = rate }) end
+      end
+    end
+  end
+  print(('texts/s, forward pass, %s: %d x %d, 128 tokens%s'):format(name, size.layers, size.width,
+    int8 == 1 and ', encoder in int8' or ', f32'))
+  for i, net in ipairs(nets) do
+    local n, rate = net[2], median(times[i].list, 'rate')
+    plain = plain or rate
+    local limit = net[1] == 'index' and n * 128 / (128 + n + 1) or n
+    print(('  %-8s N = %-3d %9.2f texts/s   gain %6.2f   of the limit %.2f: %.2f   best of %d rows'):format(net[1], n,
+      rate, rate / plain, limit, rate / plain / limit, times[i].rows))
+    out[i] = { network = net[1], n = n, rate = rate, gain = rate / plain, limit = limit, rows = times[i].rows }
+  end
+  print()
+  return { gain = name, int8 = int8, rows = out }
+end
+
 local results = {}
 for _, name in ipairs(list(o.size)) do
   if not sizes[name] then error(("bench: size is '%s', expected large or small"):format(name), 0) end
   for _, mode in ipairs { 'train', 'infer' } do
     if has(o.mode, mode) then results[#results + 1] = compare(mode, name) end
+  end
+  if has(o.mode, 'gain') then
+    for int8 = 0, 1 do results[#results + 1] = gain(name, int8) end
   end
   if o.rows ~= '' then results[#results + 1] = { growth = name, rows = growth(name) } end
 end

@@ -1,6 +1,8 @@
--- ours.lua -- T-MUX as published at the sizes given: the time of a training step, or of a forward pass, and its floor.
---   datamux bench/cpu/ours.lua [mode=train|infer] [layers=12 width=768 heads=12 vocab=50265 n=20 length=64 rows=4
---                               steps=6 warmup=2 threads=0 int8=0]
+-- ours.lua -- T-MUX at the sizes given: the time of a training step, or of a forward pass, and its floor.
+--   datamux bench/cpu/ours.lua [mode=train|infer] [network=index|unbind|plain] [layers=12 width=768 heads=12
+--                               vocab=50265 n=20 length=64 rows=4 steps=6 warmup=2 threads=0 int8=0]
+-- index: as published, index prefix and CLS read-out. unbind: without prefix, each position unbound in a quarter of the
+-- width, then averaged. plain: the Transformer that reads one instance a row, n = 1, averaged over its positions.
 -- Prints one JSON object. ms: median wall time; cpu_ms: median processor time over all threads, which other programs on
 -- the machine disturb less; floor_ms, floor_cpu_ms: the operations of the matrix products at the rate of one large
 -- product, measured in the same run; first_ms (infer): from opening the weights' file to the first batch's answers.
@@ -14,24 +16,35 @@ local safetensors = require 'datamux.safetensors'
 local Optimiser = require 'datamux.optim'
 local C = core.C
 
-local o = { mode = 'train', layers = 12, width = 768, heads = 12, vocab = 50265, n = 20, length = 64, rows = 4,
+local o = { mode = 'train', network = 'index', layers = 12, width = 768, heads = 12, vocab = 50265, n = 20, length = 64,
+            rows = 4,
             steps = 6, warmup = 2, threads = 0, int8 = 0 }
 for _, word in ipairs(arg) do
   local k, v = word:match '^(%w+)=(%w+)$'
-  if o[k] == nil or (k ~= 'mode' and not tonumber(v)) or (k == 'mode' and v ~= 'train' and v ~= 'infer') then
+  local choice = k == 'mode' and ' train infer ' or k == 'network' and ' index unbind plain '
+  if o[k or ''] == nil or (choice and not choice:find(' ' .. v .. ' ')) or (not choice and not tonumber(v)) then
     error('ours.lua: ' .. word .. ' is no key=number it knows', 0)
   end
   o[k] = tonumber(v) or v
 end
+if o.network == 'plain' then o.n = 1 end
 local N, S, B, W, V = o.n, o.length, o.rows, o.width, o.vocab
 dm.scope.device 'cpu'
 if o.threads > 0 then C.dm_threads_set(o.threads) end
 
+local separation = {
+  index = { demux = 'index', key = 'mux', rank = 0, read = 'cls', retrieval = 'separate', tied = false, mask = 'none' },
+  unbind = { demux = 'unbind', key = 'mux', rank = W / 4, read = 'pool', retrieval = 'shared', tied = true,
+             mask = 'or' },
+  plain = { demux = 'unbind', rank = 0, read = 'pool' },
+}
+
 local function new_model()
-  return dm.models.TMux.new {
+  local class = o.network == 'plain' and dm.models.Plain or dm.models.TMux
+  return class.new(setmetatable({
     vocab = { size = V, pad = 0 }, layers = o.layers, width = W, heads = o.heads, inner = 4 * W, dropout = 0.1,
-    positions = 514, eps = 1e-5, init = 0.02, classes = 2, n = N, norm = math.sqrt(W), reduce = 'mean', skip = false,
-    demux = 'index', key = 'mux', rank = 0, read = 'cls', retrieval = 'separate', tied = false, mask = 'none' }
+    positions = 514, eps = 1e-5, init = 0.02, classes = 2, n = N, norm = math.sqrt(W), reduce = 'mean', skip = false },
+    { __index = separation[o.network] }))
 end
 
 local function median(t)
@@ -83,6 +96,7 @@ if o.mode == 'train' then
       local q = model:prepare(batch, { seed = 1, step = k, task = true, retrieval = 1 })
       local l = dm.tape.recording(function()
         local y = model:forward(q)
+        if not y.retrieval then return y.task end
         return dm.add(dm.scale(y.task, 0.9), dm.scale(y.retrieval, 0.1))
       end)
       dm.tape.backward(l)
@@ -111,10 +125,13 @@ else
 end
 
 -- What the products of a pass are: see datamux.estimate.
+local how = separation[o.network]
 local plan = { model = { width = W, layers = o.layers, inner = 4 * W }, mux = { n = N },
-               demux = { kind = 'index', rank = 0, read = 'cls' } }
+               demux = { kind = how.demux, rank = how.rank, read = how.read } }
 local parts = estimate.forward(plan, B, S, { vocab = V })
-local work = o.mode == 'train' and estimate.step(plan, B, S, { vocab = V }, true) or 2 * (parts.encoder + parts.task)
+if o.network == 'plain' then parts.task, parts.retrieval = 0, 0 end
+local forward = 2 * (parts.encoder + parts.task)
+local work = o.mode == 'train' and 3 * (forward + 2 * parts.retrieval) or forward
 local wall_rate, cpu_rate = rate()
 out.ms, out.cpu_ms = 1e3 * wall, 1e3 * cpu
 out.floor_ms, out.floor_cpu_ms = 1e3 * work / wall_rate, 1e3 * work / cpu_rate
