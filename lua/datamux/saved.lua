@@ -12,6 +12,7 @@ local ffi = require 'ffi'
 local cjson = require 'cjson'
 local core = require 'datamux.ffi'
 local assemble = require 'datamux.assemble'
+local card = require 'datamux.card'
 local checkpoint = require 'datamux.checkpoint'
 local errors = require 'datamux.errors'
 local import = require 'datamux.import'
@@ -24,6 +25,7 @@ local scope = require 'datamux.scope'
 local sys = require 'datamux.sys'
 local text = require 'datamux.text'
 local use = require 'datamux.import.use'
+local fit = require 'datamux.models.fit'
 local Module = require 'datamux.nn.module'
 local Published = require 'datamux.models.published'
 local C = core.C
@@ -41,7 +43,8 @@ local WEIGHTS = 'model.safetensors'
 -- Names that readers of Hugging Face folders look for; a view of the same values.
 local function hugging_face(config, data)
   local m, tok = config.model, data.tok
-  local c = {
+  local c = not tok and { architectures = { 'DatamuxImage' }, model_type = 'datamux', num_channels = 1,
+    image_size = { data.height, data.width }, torch_dtype = 'float32', id2label = {}, label2id = {} } or {
     architectures = { m.kind == 'plain' and 'DatamuxPlain' or 'DatamuxTMux' }, model_type = 'datamux',
     hidden_size = m.width, num_hidden_layers = m.layers, num_attention_heads = m.heads, intermediate_size = m.inner,
     max_position_embeddings = m.positions, layer_norm_eps = m.norm_eps, hidden_dropout_prob = m.dropout,
@@ -60,7 +63,7 @@ local function describe(config, data)
   for k, v in pairs(data.published and data.given or config) do out[k] = v end
   out.output, out.pairs = data.output or 'classify', data.pairs
   if out.pairs == nil then out.pairs = data.task ~= nil and data.task.train.pairs ~= nil end
-  out.tokenizer = { kind = data.tok.kind, lower = data.tok.lower }
+  out.tokenizer = data.tok and { kind = data.tok.kind, lower = data.tok.lower }
   out.datamux = { schema = 1, version = ffi.string(C.dm_version()), published = data.published }
   if data.published then
     out.datamux.labels, out.datamux.task, out.datamux.longest = json.list(data.label_names), data.task, data.longest
@@ -117,47 +120,7 @@ end
 local function write_description(dir, config, data)
   sys.mkdir(dir)
   sys.write(dir .. '/config.json', json.encode(describe(config, data), true) .. '\n')
-  for name, bytes in pairs(data.tok:files()) do sys.write(dir .. '/' .. name, bytes) end
-end
-
-local function card_metrics(r)
-  if not r or not r.accuracy then return 'Not measured.' end
-  local out = { '| measure | value |', '| --- | --- |',
-    ('| accuracy, mean of %d random groupings | %.4f (std %.4f) |'):format(#r.groupings, r.accuracy, r.std),
-    ('| scored | %d of %d |'):format(r.scored, r.total) }
-  if r.retrieval then out[#out + 1] = ('| retrieval accuracy, held-out text | %.4f |'):format(r.retrieval) end
-  return table.concat(out, '\n')
-end
-
-local MATES = [[
-## Answers depend on neighbours
-
-This model reads N = %d texts in one pass. The other texts that share a pass change the score of a text a little, and
-near the border between two labels sometimes the label: `datamux eval MODEL` prints how often (flip rate). The same file
-gives the same answers every time. `--ensemble K` reads each text K times, in other places beside other texts, and
-averages.]]
-
-local function card(config, data, results, count)
-  local n, task = config.mux.n, type(config.task) == 'table' and 'own data' or config.task or 'unnamed data'
-  local lines = {
-    ('# %s'):format(config.name), '',
-    ('A %s Transformer for `%s`: %d layers of %d, %.1f M parameters%s.'):format(
-      n > 1 and 'multiplexed' or 'plain', task, config.model.layers, config.model.width, count / 1e6,
-      n > 1 and (', N = %d texts per pass (%s keys, %s demultiplexer, %s read-out)'):format(n, config.mux.kind,
-        config.demux.kind, config.demux.read) or ''), '',
-    '## Use', '', '```', 'datamux predict MODEL_FOLDER reviews.txt', 'datamux eval MODEL_FOLDER', '```', '',
-    'From Lua: `dm.load(\'MODEL_FOLDER\'):predict { \'a text\', \'another\' }`.', '' }
-  if data.label_names and #data.label_names > 0 then
-    lines[#lines + 1] = ('Labels: %s. '):format(table.concat(data.label_names, ', '))
-  end
-  lines[#lines + 1] = ('Texts are cut after %d tokens (%s).'):format(config.data.length, data.tok.kind)
-  local origin = data.published and 'A published model in another form; its source says what it was trained on.' or ('Trained on the training split of `%s`; scored on its validation split. The licence of the data is that of its '
-      .. 'owner.'):format(task)
-  for _, l in ipairs { '', '## Results', '', card_metrics(results), '', '## Data', '', origin } do
-    lines[#lines + 1] = l
-  end
-  if n > 1 then lines[#lines + 1] = '\n' .. MATES:format(n) end
-  return table.concat(lines, '\n') .. '\n'
+  for name, bytes in pairs(data.tok and data.tok:files() or {}) do sys.write(dir .. '/' .. name, bytes) end
 end
 
 -- Copies the bytes of an open safetensors file to `path`.
@@ -182,7 +145,7 @@ local function write_folder(dir, o)
   else
     safetensors.write(aside .. '/' .. WEIGHTS, o.tensors)
   end
-  sys.write(aside .. '/README.md', o.card or card(o.config, o.data, o.results, o.count))
+  sys.write(aside .. '/README.md', o.card or card.text(o.config, o.data, o.results, o.count))
   sums(aside)
   sys.remove(dir)
   sys.rename(aside, dir)
@@ -287,8 +250,13 @@ local function read_description(dir)
   if t.datamux.published then return read_published(dir, t) end
   local labels = {}
   for id, name in pairs(t.id2label or {}) do labels[(tonumber(id) or -1) + 1] = name end
-  return { config = configuration(t, path), data = { tok = tokenizer_of(dir, t.tokenizer), label_names = labels,
-    output = t.output, pairs = t.pairs } }
+  local config, data = configuration(t, path), { label_names = labels, output = t.output, pairs = t.pairs }
+  if fit.images(config) then
+    data.height, data.width = unpack(t.image_size or {})
+  else
+    data.tok = tokenizer_of(dir, t.tokenizer)
+  end
+  return { config = config, data = data }
 end
 
 -- The description of a run: of its model folder, else (a run of an older version) from its data.
@@ -388,7 +356,7 @@ end
 --- values) or left over; o.int8: the encoder's products in int8 (see infer.int8); o.ids: see import.load. Raises
 --- (code 7) for what is damaged or does not fit, tensor by tensor.
 --- Returns { model, tokenizer, labels, n, output ('classify' | 'regress' | 'tag'), pairs (whether it reads two texts),
---- config, path, step, report }.
+--- images (whether it reads images; those have no tokenizer), config, path, step, report }.
 function M.load(path, o)
   o = o or {}
   local at = locate(path)
@@ -403,7 +371,7 @@ function M.load(path, o)
   if o.int8 then infer.int8(net) end
   return setmetatable({ model = net, tokenizer = d.data.tok, labels = d.data.label_names, n = d.config.mux.n,
     output = d.data.output or 'classify', pairs = d.data.pairs or false, config = d.config, path = path, step = step,
-    report = report, file = file, data = d.data }, Model)
+    report = report, file = file, data = d.data, images = fit.images(d.config) }, Model)
 end
 
 -- What the report of a run says, or nil.
@@ -418,7 +386,7 @@ function M.card_of(path)
   local own = at.folder and sys.read(at.folder .. '/README.md')
   if own then return own end
   local m = M.load(path)
-  return card(m.config, m.data, results_of(at), m.model:count())
+  return card.text(m.config, m.data, results_of(at), m.model:count())
 end
 
 --- Writes a model folder: of a run (its best weights, or those that RUN:last or RUN:step-N name), of another model
@@ -436,7 +404,8 @@ function M.export(path, o)
   local m = M.load(path, { ids = o.ids })
   local foreign = m.report.ignored ~= nil
   local data = m.data.published and m.data
-    or { tok = m.tokenizer, label_names = m.labels, output = m.output, pairs = m.pairs }
+    or { tok = m.tokenizer, label_names = m.labels, output = m.output, pairs = m.pairs, height = m.data.height,
+         width = m.data.width }
   write_folder(dir, { config = m.config, weights = not foreign and m.file.file or nil, tensors = m.model:named(),
     count = m.model:count(), data = data, results = results_of(at),
     card = m.data.published and sys.read(at.folder .. '/README.md') or nil })
@@ -448,7 +417,7 @@ end
 local function forward(model, batch)
   local q = model:prepare(batch, { seed = 0, step = 0, task = true })
   local logits = model:forward(q).logits
-  batch.at, batch.answers = q.task.at, logits:rows()
+  batch.at, batch.answers = q.task and q.task.at, logits:rows()
   return logits:host(), logits:cols()
 end
 
@@ -459,17 +428,26 @@ function Model:logits(batch) return scope.step(forward, self.model, batch) end
 --- How a model's batches are made, for evaluate.score.
 function M.options(model)
   local c = model.config
-  return { rows = math.max(c.train.rows, 8), group = model.n, length = c.data.length, pad = model.tokenizer.pad,
+  return { rows = math.max(c.train.rows, 8), group = model.n, length = c.data.length, pad = model.data.tok and
+           model.data.tok.pad,
            multiple = c.data.multiple, fixed = c.data.fixed, bucket = c.data.bucket }
 end
 
 --- Answers to a list of texts (for pair tasks { a, b } each), in their order: { label, score, scores } each, as
---- predict.answers. o: see predict.new.
-function Model:predict(texts, o) return require('datamux.predict').answers(self, texts, o) end
+--- predict.answers. o: see predict.new. A model of images takes the path of an IDX file.
+function Model:predict(texts, o)
+  local predict = require 'datamux.predict'
+  if not self.images then return predict.answers(self, texts, o) end
+  local room = require 'datamux.predict_images'
+  local set, out = room.read(self, texts), {}
+  local p = room.answers(self, set, o or {})
+  for k = 0, set.n - 1 do out[k + 1] = p:answer(k) end
+  return out
+end
 
 function Model:__tostring()
-  return ('model %s: N = %d, %d layers of %d, %s, %s'):format(self.path, self.n, self.config.model.layers,
-    self.config.model.width, self.output, table.concat(self.labels, ' | '))
+  return ('model %s: %s, %s, %s'):format(self.path, recipe.words(self.config), self.output,
+    table.concat(self.labels, ' | '))
 end
 
 return M

@@ -35,7 +35,7 @@ describe('a folder of Hugging Face', function()
   end)
 
   it('is imported into a new folder of ours', function()
-    local code, out, err = command.run(('model import %sroberta_sequence --to %s/m'):format(GOLDEN, dir))
+    local code, out, err, _ = command.run(('model import %sroberta_sequence --to %s/m'):format(GOLDEN, dir))
     assert.are.equal(0, code, err)
     has(out, dir .. '/m')
     has(err, '41 tensors loaded')

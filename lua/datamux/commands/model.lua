@@ -17,14 +17,17 @@ local function info(o)
   local saved, json = require 'datamux.saved', require 'datamux.json'
   local m = saved.load(o.model)
   if o.json then
+    local tok = m.tokenizer or {}
     print(json.encode { path = m.path, step = m.step, n = m.n, output = m.output, labels = json.list(m.labels),
-      tokenizer = m.tokenizer.kind, vocabulary = m.tokenizer.vocab_size, parameters = m.model:count(),
+      tokenizer = tok.kind, vocabulary = tok.vocab_size, parameters = m.model:count(),
       tensors = json.list(m.report.loaded), config = m.config })
     return 0
   end
   print(m)
-  print(('step %s · %.1f M parameters · tokenizer %s, %d entries · texts of up to %d tokens'):format(
-    tostring(m.step or '-'), m.model:count() / 1e6, m.tokenizer.kind, m.tokenizer.vocab_size, m.config.data.length))
+  local reads = m.images and ('images of %d x %d'):format(m.data.height, m.data.width)
+    or ('tokenizer %s, %d entries · texts of up to %d tokens'):format(m.tokenizer.kind, m.tokenizer.vocab_size,
+      m.config.data.length)
+  print(('step %s · %.2f M parameters · %s'):format(tostring(m.step or '-'), m.model:count() / 1e6, reads))
   print(saved.report(m.report))
   print(m.model)
   return 0

@@ -262,8 +262,8 @@ local Published = Module.class 'Published'
 --- o: { arch = 'roberta' | 'bert', vocab, positions, types, width, layers, heads, inner, eps, pad (id), output =
 ---      'classify' | 'regress' | 'tag' and classes (where there is a head), head = 'pooled' | 'dense' | 'token' (of
 ---      plain ones, nil: none), eos (id that ends a text), and, of multiplexed ones, n, demux = 'index' | 'mlp' |
----      'index_pos', family = 'datamux' | 'muxplm', matrices (whether keys are [C, C]), retrieval (whether there is that
----      head), depth (layers of index_pos), ids = { filler, cls, index (of instance 0; the next are below it) } }.
+---      'index_pos', family = 'datamux' | 'muxplm', matrices (whether keys are [C, C]), retrieval (whether there is
+---      that head), depth (layers of index_pos), ids = { filler, cls, index (of instance 0; the next are below it) } }.
 function Published.new(o)
   local self = Module.init(Published, { o = o, output = o.output })
   o.dropout, o.init = 0, 0.02
