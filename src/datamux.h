@@ -100,8 +100,12 @@ const char *dm_device_about(const dm_device *d);
 /* One line for each backend that was looked for, with the reason where it cannot run; NULL past the end. */
 const char *dm_device_candidate(int32_t i);
 
-/* Why "auto" took the CPU although a CUDA backend was there: its sentence; else "". */
+/* Why "auto" took the CPU although a driver and a CUDA backend are there: its sentence; else "". */
 const char *dm_device_refusal(void);
+
+/* Whether "auto" would most likely take CUDA: the driver's library and a CUDA backend are installed. Opens neither, and
+** so costs a millisecond where there is no driver. */
+int32_t dm_device_likely(void);
 
 /* Recording of a step, on a device that can (CUDA): from BEGIN on the ops of the device are recorded instead of run; END
 ** gives the recording in *graph (graph NULL: drops it), which replay runs as often as wanted: the same ops on the same

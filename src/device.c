@@ -13,7 +13,7 @@ static dm_device devices[MAX_DEVICES];     /* slot 0 is the CPU; used where back
 static const dm_backend *cuda;             /* NULL until found */
 static int cuda_looked;
 static char candidates[4][512];
-static char refusal[512];                  /* why `auto` took the CPU although a backend was there */
+static char refusal[512];                  /* why `auto` took the CPU although a driver and a backend are there */
 static int n_candidates;
 
 /* -- the door for a backend in a shared object ------------------------------------------------------ */
@@ -47,26 +47,56 @@ static const dm_backend *open_object(const char *path) {
   return NULL;
 }
 
-/* $DATAMUX_BACKENDS, next to the executable, ../lib/datamux. */
-static void look_for_cuda(void) {
-  if (cuda_looked) return;
-  cuda_looked = 1;
-  char exe[300], path[512];
+/* Whether the driver's library is installed; NULL, or dlerror's reason. Opening the object takes 100 ms and more, only
+** to learn the same. */
+static const char *no_driver(void) {
+  void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+  if (!driver) return dlerror();
+  dlclose(driver);
+  return NULL;
+}
+
+/* Where the object may lie: place 0 is $DATAMUX_BACKENDS (an empty path where that is not set), 1 beside the
+** executable, 2 ../lib/datamux. */
+static const char *place_of_cuda(int i, char *path, size_t room) {
+  const char *set = getenv("DATAMUX_BACKENDS");
+  char exe[300];
   ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
   exe[n > 0 ? n : 0] = 0;
   char *slash = strrchr(exe, '/');
   if (slash) *slash = 0;
-  const char *set = getenv("DATAMUX_BACKENDS");
+  path[0] = 0;
+  if (i > 0) snprintf(path, room, "%.300s%s/libdatamux_cuda.so", exe, i == 2 ? "/../lib/datamux" : "");
+  else if (set && *set) snprintf(path, room, "%.300s/libdatamux_cuda.so", set);
+  return path;
+}
+
+/* A folder of the user's own is opened whatever the driver (the emulation needs none). */
+static void look_for_cuda(void) {
+  if (cuda_looked) return;
+  cuda_looked = 1;
+  char path[512];
   for (int i = 0; i < 3 && !cuda; i++) {
-    if (i == 0 && !set) continue;
-    snprintf(path, sizeof path, i == 0 ? "%.300s/libdatamux_cuda.so" : i == 1 ? "%.300s/libdatamux_cuda.so"
-             : "%.300s/../lib/datamux/libdatamux_cuda.so", i == 0 ? set : exe);
+    const char *why = i == 1 ? no_driver() : NULL;
+    if (why) {
+      note("no NVIDIA driver is installed", why);
+      return;
+    }
+    if (!*place_of_cuda(i, path, sizeof path)) continue;
     cuda = open_object(path);
     if (cuda) note(path, "can be used");
   }
 }
 
 const char *dm_device_refusal(void) { return refusal; }
+
+int32_t dm_device_likely(void) {
+  char path[512];
+  for (int i = 0; i < 3; i++) {
+    if (*place_of_cuda(i, path, sizeof path) && !access(path, R_OK)) return i == 0 || !no_driver();
+  }
+  return 0;
+}
 
 const char *dm_device_candidate(int32_t i) {
   look_for_cuda();

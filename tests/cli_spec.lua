@@ -129,6 +129,36 @@ describe('datamux', function()
     refused(4, 'cuda cannot be used', 'recipes/quickstart.lua -d cuda', { env = 'DATAMUX_BACKENDS=/nowhere' })
   end)
 
+  it('opens no device and no backend for a dry run, and says nothing of CUDA where there is no driver', function()
+    local dir = scratch()
+    sys.write(dir .. '/two.lua', [[
+      local dm = require 'datamux'
+      return dm.recipe { task = 'synthetic', mux = { n = 2 },
+        profiles = { small = { model = { width = 16 } }, paper = { model = { width = 768 } } } }
+    ]])
+    sys.write(dir .. '/look.lua', ([[
+      local cli = require 'datamux.cli'
+      assert(cli.main { '-n', '%s/two.lua' } == 0)
+      for line in io.lines '/proc/self/maps' do
+        assert(not line:find 'libdatamux_cuda' and not line:find 'libcuda%%.', line)
+      end
+    ]]):format(dir))
+    local backends = dir .. '/backends'
+    sys.mkdir(backends)
+    local function width(env) return select(2, run(dir .. '/look.lua', { env = env })):match 'model%.width%s+(%d+)' end
+    assert.are.equal('16', width('DATAMUX_DEVICE=auto DATAMUX_BACKENDS=' .. backends))
+    sys.write(backends .. '/libdatamux_cuda.so', 'not opened')
+    assert.are.equal('768', width('DATAMUX_DEVICE=auto DATAMUX_BACKENDS=' .. backends))
+    assert.are.equal('16', width('DATAMUX_DEVICE=cpu DATAMUX_BACKENDS=' .. backends))
+    sys.remove(dir)
+    if pcall(require('ffi').load, 'libcuda.so.1') then return end
+    local _, devices = run('--devices', { env = 'DATAMUX_BACKENDS=' })
+    contains(devices, 'no NVIDIA driver is installed: libcuda.so.1')
+    local _, said = run([[-e "local s = require 'datamux.scope'; print(s.about(), s.refusal())"]],
+      { env = 'DATAMUX_DEVICE=auto DATAMUX_BACKENDS=' })
+    assert.is_truthy(said:find '^cpu .*nil')
+  end)
+
   it('prints every value with its origin on a dry run', function()
     local code, out = run 'recipes/quickstart.lua -n mux.n=3 --seed 7'
     assert.are.equal(0, code)

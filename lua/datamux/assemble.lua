@@ -42,13 +42,13 @@ local function image_data(config, t)
   t.train.draw, t.dev.blocks = config.data.draw, config.eval.blocks
   t.train.task, t.dev.task = t, t
   return { train = t.train, dev = t.dev, task = t, output = t.output, label_names = t.label_names, retrieval = false,
-           eval_rows = config.train.rows }
+           height = t.train.height, width = t.train.width, eval_rows = config.train.rows }
 end
 
 --- Data of a configuration: { tok, train, dev (encoded sets), task (see task.open), output ('classify', 'regress' or
 --- 'tag'), label_names, warmup (the set of the warm-up), held_out (texts the warm-up never sees), retrieval (whether
---- there is a retrieval head), eval_rows, pad }; images have no tok, pad, warmup and held_out. Raises where a data file
---- is absent or does not fit, before any other work.
+--- there is a retrieval head), eval_rows, pad }; images have height and width and no tok, pad, warmup and held_out.
+--- Raises where a data file is absent or does not fit, before any other work.
 function M.data(config)
   if config.eval.ensemble > config.mux.n then
     errors.raise('E203', ('eval.ensemble is %d, expected at most mux.n = %d: each text takes another slot'):format(
@@ -74,14 +74,15 @@ end
 
 local function image_model(config, data)
   local x = config.mux
-  local o = { n = x.n, height = data.train.height, width = data.train.width, classes = #data.label_names, mux = x.kind,
+  local o = { n = x.n, height = data.height, width = data.width, classes = #data.label_names, mux = x.kind,
               channels = x.channels, learn = x.learn, sign = x.sign, init = x.init,
               reduce = x.reduce == 'auto' and 'sum' or x.reduce, loss = config.train.loss }
   return (config.model.kind == 'cnn' and Cnn or Mlp).new(o)
 end
 
 --- The model of a configuration, not yet built (see Module.build). data: { tok, label_names, output ('classify' when
---- absent; 'regress' has one output) }. Raises (code 2) for a read-out that does not suit the output.
+--- absent; 'regress' has one output), of images { label_names, height, width } }. Raises (code 2) for a read-out that
+--- does not suit the output.
 function M.model(config, data)
   if fit.images(config) then return image_model(config, data) end
   local m, x, d = config.model, config.mux, config.demux

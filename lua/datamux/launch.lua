@@ -95,15 +95,23 @@ function M.device(name, threads)
   return scope.about()
 end
 
---- Resolves a recipe under parsed options, taking the device it names: configuration, list of values with origins.
---- more: further words, above the others. Raises what recipe.resolve does, and E402 where the device is not there.
+-- What `auto` would most likely take, without opening it: "cuda" or "cpu".
+local function likely()
+  local said = os.getenv 'DATAMUX_DEVICE' or 'auto'
+  if said ~= 'auto' then return said end
+  return require('datamux.ffi').C.dm_device_likely() ~= 0 and 'cuda' or 'cpu'
+end
+
+--- Resolves a recipe under parsed options, taking the device it names (with --dry-run, of `auto` the likely one, which
+--- is not opened): configuration, list of values with origins. more: further words, above the others. Raises what
+--- recipe.resolve does, and E402 where the device is not there.
 function M.resolve(recipe, o, more)
   local words, extra = M.words(o), { set = os.getenv 'DATAMUX_SET', configs = o.config }
   for _, w in ipairs(more or {}) do words[#words + 1] = w end
   local config, list = recipe:resolve(words, nil, extra)
-  local profiles = next(recipe.table.profiles or {}) ~= nil
-  if o.dry_run and config.device == 'auto' and not profiles then return config, list end     -- nothing depends on it
-  local about = M.device(config.device, o.threads)
+  local guess = o.dry_run and config.device == 'auto'
+  if guess and not next(recipe.table.profiles or {}) then return config, list end            -- nothing depends on it
+  local about = guess and likely() or M.device(config.device, o.threads)
   return recipe:resolve(words, about:find '^cuda' ~= nil, extra)
 end
 

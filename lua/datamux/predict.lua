@@ -33,6 +33,11 @@ local function whole(name, value, low, high)
   errors.raise('E200', ('%s is %s, expected a whole number from %d to %d'):format(name, tostring(value), low, high))
 end
 
+--- A predictor that holds answers already, for best and probabilities: values (C array, logits [n, classes]).
+function M.scored(model, values, classes)
+  return setmetatable({ net = model, values = values, classes = classes }, Predictor)
+end
+
 --- A predictor for a loaded model. o: { group = 'length' | 'file' (strictly by position), ensemble = 1 (each text read
 --- so many times, in other slots beside other texts, logits averaged), truncate = 'right' | 'left' | 'fail', rows = how
 --- many in a batch }. Raises (code 2) for what does not fit.
@@ -277,12 +282,14 @@ function Predictor:tags(i)
   return out
 end
 
-local function answer(self, i)
-  if self.net.output == 'regress' then return { score = self.values[i], slot = self.slot[i] + 1 } end
+--- Answer i (from 0) as { label, score, scores, slot }; see answers.
+function Predictor:answer(i)
+  local slot = self.slot and self.slot[i] + 1
+  if self.net.output == 'regress' then return { score = self.values[i], slot = slot } end
   local best, p = self:best(i)
   local scores = {}
   for k, v in ipairs(self:probabilities(i)) do scores[self.net.labels[k]] = v end
-  return { label = self.net.labels[best + 1], score = p, scores = scores, slot = self.slot[i] + 1 }
+  return { label = self.net.labels[best + 1], score = p, scores = scores, slot = slot }
 end
 
 --- Answers to a list of texts (of { a, b } for pair tasks), in their order: { label, score (its probability), scores
@@ -295,7 +302,7 @@ function M.answers(model, texts, o)
     if not ok then errors.raise('E305', ('text %d: %s'):format(i, why)) end
     if p:full() or i == #texts then
       p:score()
-      for k = 0, p.n - 1 do out[#out + 1] = answer(p, k) end
+      for k = 0, p.n - 1 do out[#out + 1] = p:answer(k) end
       p:clear()
     end
   end

@@ -106,8 +106,8 @@ end
 function M.scores(r, model)
   local out = {}
   local function say(...) out[#out + 1] = string.format(...) end
-  say('%s%s · N = %d · %d layers of %d, %.1f M parameters', r.model, r.step and (' (step %d)'):format(r.step) or '',
-    model.n, model.config.model.layers, model.config.model.width, model.model:count() / 1e6)
+  say('%s%s · %s, %.1f M parameters', r.model, r.step and (' (step %d)'):format(r.step) or '',
+    recipe.words(model.config), model.model:count() / 1e6)
   for _, text in ipairs(r.notices or {}) do say('notice: %s', text) end
   say('')
   say('%s: scored %d/%d in each of %d random groupings', r.data, r.scored, r.total, #r.groupings)
@@ -116,7 +116,8 @@ function M.scores(r, model)
     say('  retrieval  %.4f (%d positions, one random instance each)', r.retrieval, r.retrieval_asked)
   end
   say('')
-  say('scoring %.0f texts/s · peak memory %.0f MiB · %s', r.examples_per_second, r.peak / 1048576, r.device)
+  say('scoring %.0f %s/s · peak memory %.0f MiB · %s', r.examples_per_second, model.images and 'images' or 'texts',
+    r.peak / 1048576, r.device)
   return table.concat(out, '\n')
 end
 

@@ -6,13 +6,16 @@
 --           README.md            model card          SHA256SUMS
 --
 -- A run writes config.json and the tokenizer when it starts, so that each of its checkpoints can be used at any time,
--- and the weights and the card when it ends.
+-- and the weights and the card when it ends. A folder of another program (see import) is loaded as it is; exported, it
+-- becomes such a folder, with what its config.json said kept, and our tensors, which then are mapped and not converted.
 local ffi = require 'ffi'
 local cjson = require 'cjson'
 local core = require 'datamux.ffi'
 local assemble = require 'datamux.assemble'
+local card = require 'datamux.card'
 local checkpoint = require 'datamux.checkpoint'
 local errors = require 'datamux.errors'
+local import = require 'datamux.import'
 local infer = require 'datamux.infer'
 local json = require 'datamux.json'
 local recipe = require 'datamux.recipe'
@@ -21,7 +24,10 @@ local schema = require 'datamux.schema'
 local scope = require 'datamux.scope'
 local sys = require 'datamux.sys'
 local text = require 'datamux.text'
+local use = require 'datamux.import.use'
+local fit = require 'datamux.models.fit'
 local Module = require 'datamux.nn.module'
+local Published = require 'datamux.models.published'
 local C = core.C
 
 local M = {}
@@ -37,7 +43,8 @@ local WEIGHTS = 'model.safetensors'
 -- Names that readers of Hugging Face folders look for; a view of the same values.
 local function hugging_face(config, data)
   local m, tok = config.model, data.tok
-  local c = {
+  local c = not tok and { architectures = { 'DatamuxImage' }, model_type = 'datamux', num_channels = 1,
+    image_size = { data.height, data.width }, torch_dtype = 'float32', id2label = {}, label2id = {} } or {
     architectures = { m.kind == 'plain' and 'DatamuxPlain' or 'DatamuxTMux' }, model_type = 'datamux',
     hidden_size = m.width, num_hidden_layers = m.layers, num_attention_heads = m.heads, intermediate_size = m.inner,
     max_position_embeddings = m.positions, layer_norm_eps = m.norm_eps, hidden_dropout_prob = m.dropout,
@@ -49,13 +56,18 @@ local function hugging_face(config, data)
   return c
 end
 
--- What config.json holds. data: { tok, label_names, output, and pairs or the task as it was read }.
+-- What config.json holds. data: { tok, label_names, output, and pairs or the task as it was read }, or of a published
+-- model what use.data gives, with `given`, its own config.json.
 local function describe(config, data)
-  local out = hugging_face(config, data)
-  for k, v in pairs(config) do out[k] = v end
-  out.output, out.pairs = data.output or 'classify', data.pairs or data.task ~= nil and data.task.train.pairs ~= nil
-  out.tokenizer = { kind = data.tok.kind, lower = data.tok.lower }
-  out.datamux = { schema = 1, version = ffi.string(C.dm_version()) }
+  local out = data.published and {} or hugging_face(config, data)
+  for k, v in pairs(data.published and data.given or config) do out[k] = v end
+  out.output, out.pairs = data.output or 'classify', data.pairs
+  if out.pairs == nil then out.pairs = data.task ~= nil and data.task.train.pairs ~= nil end
+  out.tokenizer = data.tok and { kind = data.tok.kind, lower = data.tok.lower }
+  out.datamux = { schema = 1, version = ffi.string(C.dm_version()), published = data.published }
+  if data.published then
+    out.datamux.labels, out.datamux.task, out.datamux.longest = json.list(data.label_names), data.task, data.longest
+  end
   return out
 end
 
@@ -108,45 +120,7 @@ end
 local function write_description(dir, config, data)
   sys.mkdir(dir)
   sys.write(dir .. '/config.json', json.encode(describe(config, data), true) .. '\n')
-  for name, bytes in pairs(data.tok:files()) do sys.write(dir .. '/' .. name, bytes) end
-end
-
-local function card_metrics(r)
-  if not r or not r.accuracy then return 'Not measured.' end
-  local out = { '| measure | value |', '| --- | --- |',
-    ('| accuracy, mean of %d random groupings | %.4f (std %.4f) |'):format(#r.groupings, r.accuracy, r.std),
-    ('| scored | %d of %d |'):format(r.scored, r.total) }
-  if r.retrieval then out[#out + 1] = ('| retrieval accuracy, held-out text | %.4f |'):format(r.retrieval) end
-  return table.concat(out, '\n')
-end
-
-local MATES = [[
-## Answers depend on neighbours
-
-This model reads N = %d texts in one pass. The other texts that share a pass change the score of a text a little, and
-near the border between two labels sometimes the label: `datamux eval MODEL` prints how often (flip rate). The same file
-gives the same answers every time. `--ensemble K` reads each text K times, in other places beside other texts, and
-averages.]]
-
-local function card(config, data, results, count)
-  local n, task = config.mux.n, type(config.task) == 'table' and 'own data' or config.task
-  local lines = {
-    ('# %s'):format(config.name), '',
-    ('A %s Transformer for `%s`: %d layers of %d, %.1f M parameters%s.'):format(
-      n > 1 and 'multiplexed' or 'plain', task, config.model.layers, config.model.width, count / 1e6,
-      n > 1 and (', N = %d texts per pass (%s keys, %s demultiplexer, %s read-out)'):format(n, config.mux.kind,
-        config.demux.kind, config.demux.read) or ''), '',
-    '## Use', '', '```', 'datamux predict MODEL_FOLDER reviews.txt', 'datamux eval MODEL_FOLDER', '```', '',
-    'From Lua: `dm.load(\'MODEL_FOLDER\'):predict { \'a text\', \'another\' }`.', '' }
-  if data.label_names and #data.label_names > 0 then
-    lines[#lines + 1] = ('Labels: %s. '):format(table.concat(data.label_names, ', '))
-  end
-  lines[#lines + 1] = ('Texts are cut after %d tokens (%s).'):format(config.data.length, data.tok.kind)
-  for _, l in ipairs { '', '## Results', '', card_metrics(results), '', '## Data', '',
-    ('Trained on the training split of `%s`; scored on its validation split. The licence of the data is that of its '
-      .. 'owner.'):format(task) } do lines[#lines + 1] = l end
-  if n > 1 then lines[#lines + 1] = '\n' .. MATES:format(n) end
-  return table.concat(lines, '\n') .. '\n'
+  for name, bytes in pairs(data.tok and data.tok:files() or {}) do sys.write(dir .. '/' .. name, bytes) end
 end
 
 -- Copies the bytes of an open safetensors file to `path`.
@@ -160,14 +134,18 @@ local function copy_file(file, path)
   C.dm_writer_free(ffi.gc(w, nil))
 end
 
--- Makes the whole model folder `dir` beside its place and puts it there. o: { config, data, weights (a mapped file),
--- results, count (parameters) }.
+-- Makes the whole model folder `dir` beside its place and puts it there. o: { config, data, weights (a mapped file) or
+-- tensors, results, count (parameters), card (its text, else it is made) }.
 local function write_folder(dir, o)
   local aside = dir .. '.tmp-' .. sys.pid()
   sys.remove(aside)
   write_description(aside, o.config, o.data)
-  copy_file(o.weights, aside .. '/' .. WEIGHTS)
-  sys.write(aside .. '/README.md', card(o.config, o.data, o.results, o.count))
+  if o.weights then
+    copy_file(o.weights, aside .. '/' .. WEIGHTS)
+  else
+    safetensors.write(aside .. '/' .. WEIGHTS, o.tensors)
+  end
+  sys.write(aside .. '/README.md', o.card or card.text(o.config, o.data, o.results, o.count))
   sums(aside)
   sys.remove(dir)
   sys.rename(aside, dir)
@@ -207,7 +185,7 @@ local function locate(path)
     if not run then errors.raise('E706', ("%s: '%s' is no run directory"):format(path, bare)) end
     return { run = run, which = which }
   end
-  if path:find '%.safetensors$' then path = path:match '^(.*)/[^/]+$' or '.' end
+  if path:find '%.safetensors$' or path:find '%.bin$' then path = path:match '^(.*)/[^/]+$' or '.' end
   local run = run_of(path)
   if run then return { run = run } end
   if sys.kind(path) ~= 'directory' then
@@ -247,6 +225,16 @@ local function tokenizer_of(dir, t)
   return text.load(o)
 end
 
+-- The same of a folder that was made of a published model.
+local function read_published(dir, t)
+  local own = t.datamux
+  local data = { tok = tokenizer_of(dir, t.tokenizer), label_names = own.labels or {}, output = t.output,
+                 pairs = t.pairs, task = own.task, longest = own.longest, published = own.published, given = t }
+  local ok, config = pcall(use.configuration, own.published, data, dir)
+  if not ok then errors.raise('E702', ('%s/config.json: %s'):format(dir, tostring(config))) end
+  return { config = config, data = data }
+end
+
 -- { config, data = { tok, label_names, output } } of a model folder.
 local function read_description(dir)
   local path = dir .. '/config.json'
@@ -259,10 +247,16 @@ local function read_description(dir)
     errors.raise('E702', ('%s: schema is %s, expected 1 (made by a newer version?)'):format(path,
       tostring(t.datamux.schema)))
   end
+  if t.datamux.published then return read_published(dir, t) end
   local labels = {}
   for id, name in pairs(t.id2label or {}) do labels[(tonumber(id) or -1) + 1] = name end
-  return { config = configuration(t, path), data = { tok = tokenizer_of(dir, t.tokenizer), label_names = labels,
-    output = t.output, pairs = t.pairs } }
+  local config, data = configuration(t, path), { label_names = labels, output = t.output, pairs = t.pairs }
+  if fit.images(config) then
+    data.height, data.width = unpack(t.image_size or {})
+  else
+    data.tok = tokenizer_of(dir, t.tokenizer)
+  end
+  return { config = config, data = data }
 end
 
 -- The description of a run: of its model folder, else (a run of an older version) from its data.
@@ -303,8 +297,10 @@ local function whole_report(net)
   return r
 end
 
---- The load report in words: "39/39 tensors loaded", and each that is missing, unexpected or does not fit.
+--- The load report in words: "39/39 tensors loaded", and each that is missing, unexpected or does not fit; of a
+--- published model as import.report.
 function M.report(r)
+  if r.ignored then return import.report(r) end
   local out = { ('%d/%d tensors loaded'):format(#r.loaded, #r.loaded + #r.missing + #r.misfits) }
   for _, kind in ipairs { 'missing', 'unexpected', 'misfits' } do
     for _, name in ipairs(r[kind]) do
@@ -319,45 +315,63 @@ local function accept(r, what, allow)
   errors.raise('E704', ('%s: the weights do not belong to its configuration: %s'):format(what, M.report(r)))
 end
 
+-- The description, file of weights and step of a run or of a folder of ours.
+local function open(at)
+  if at.run then
+    local which = at.which or (sys.kind(at.run .. '/checkpoints/best') == 'directory' and 'best' or 'last')
+    local d, w = run_description(at.run), checkpoint.weights(at.run, which)
+    return d, w.file, w.step
+  end
+  local d = read_description(at.folder)
+  if sys.kind(at.folder .. '/' .. WEIGHTS) ~= 'file' then
+    errors.raise('E706', at.folder .. ': there is no model.safetensors in it yet\n  fix: give the run directory '
+      .. 'instead, or finish the run')
+  end
+  return d, safetensors.open(at.folder .. '/' .. WEIGHTS)
+end
+
+-- The network of a description with the tensors of a file, and the load report.
+local function network(d, file, path, allow)
+  local net = d.data.published and Published.new(d.data.published) or assemble.model(d.config, d.data)
+  if infer.map(net, file) then return net, whole_report(net) end
+  Module.build(net, allow.missing and d.config.seed or nil)
+  local report = M.fill(file, net:named())
+  net:refresh()
+  accept(report, path, allow)
+  return net:train(false), report
+end
+
+-- A folder of another program: description, file, network, report.
+local function open_published(folder, path, ids)
+  local m = import.load(path:find '%.bin$' and path or folder, { ids = ids })
+  local data = use.data(m)
+  data.given = m.config
+  return { config = use.configuration(m.options, data, folder:match '([^/]+)/*$' or folder), data = data }, m.file,
+    m.model, m.report
+end
+
 --- Loads a finished model. path: a run directory (its best weights), RUN:best, RUN:last, RUN:step-N, a folder with a
---- link `latest`, a model folder. o: { allow = { missing = true, unexpected = true } }: tensors that may be missing
---- (they get their initial values) or left over; o.int8: the encoder's products in int8 (see infer.int8). Raises
+--- link `latest`, a model folder, a folder of Hugging Face (RoBERTa or BERT with a head of classification), DataMUX or
+--- MUX-PLM. o: { allow = { missing = true, unexpected = true } }: tensors that may be missing (they get their initial
+--- values) or left over; o.int8: the encoder's products in int8 (see infer.int8); o.ids: see import.load. Raises
 --- (code 7) for what is damaged or does not fit, tensor by tensor.
 --- Returns { model, tokenizer, labels, n, output ('classify' | 'regress' | 'tag'), pairs (whether it reads two texts),
---- config, path, step, report }.
+--- images (whether it reads images; those have no tokenizer), config, path, step, report }.
 function M.load(path, o)
-  local allow = o and o.allow or {}
+  o = o or {}
   local at = locate(path)
-  local d, file, step
-  if at.run then
-    d = run_description(at.run)
-    local which = at.which or (sys.kind(at.run .. '/checkpoints/best') == 'directory' and 'best' or 'last')
-    local w = checkpoint.weights(at.run, which)
-    file, step = w.file, w.step
+  local d, file, step, net, report
+  if at.folder then verify(at.folder) end
+  if at.folder and import.is(at.folder) then
+    d, file, net, report = open_published(at.folder, path, o.ids)
   else
-    verify(at.folder)
-    d = read_description(at.folder)
-    if sys.kind(at.folder .. '/' .. WEIGHTS) ~= 'file' then
-      errors.raise('E706', at.folder .. ': there is no model.safetensors in it yet\n  fix: give the run directory '
-        .. 'instead, or finish the run')
-    end
-    file = safetensors.open(at.folder .. '/' .. WEIGHTS)
+    d, file, step = open(at)
+    net, report = network(d, file, path, o.allow or {})
   end
-  local net = assemble.model(d.config, d.data)
-  local report
-  if infer.map(net, file) then
-    report = whole_report(net)
-  else
-    Module.build(net, allow.missing and d.config.seed or nil)
-    report = M.fill(file, net:named())
-    net:refresh()
-    accept(report, path, allow)
-    net:train(false)
-  end
-  if o and o.int8 then infer.int8(net) end
+  if o.int8 then infer.int8(net) end
   return setmetatable({ model = net, tokenizer = d.data.tok, labels = d.data.label_names, n = d.config.mux.n,
     output = d.data.output or 'classify', pairs = d.data.pairs or false, config = d.config, path = path, step = step,
-    report = report, file = file }, Model)
+    report = report, file = file, data = d.data, images = fit.images(d.config) }, Model)
 end
 
 -- What the report of a run says, or nil.
@@ -372,12 +386,12 @@ function M.card_of(path)
   local own = at.folder and sys.read(at.folder .. '/README.md')
   if own then return own end
   local m = M.load(path)
-  return card(m.config, { tok = m.tokenizer, label_names = m.labels }, results_of(at), m.model:count())
+  return card.text(m.config, m.data, results_of(at), m.model:count())
 end
 
---- Writes a model folder: of a run (its best weights, or those that RUN:last or RUN:step-N name) or of another model
---- folder. o: { to = folder, default RUN/model }. Raises (code 2) where o.to is there and holds something. Returns the
---- folder.
+--- Writes a model folder: of a run (its best weights, or those that RUN:last or RUN:step-N name), of another model
+--- folder, or of a published model. o: { to = folder, default RUN/model; ids: see import.load }. Raises (code 2) where
+--- o.to is there and holds something. Returns the folder, and the load report.
 function M.export(path, o)
   local at = locate(path)
   local dir = o.to or at.run and at.run .. '/model'
@@ -387,11 +401,15 @@ function M.export(path, o)
   if o.to and #sys.list(o.to) > 0 then
     errors.raise('E218', ("export: to is '%s', which is not empty, expected a new folder"):format(o.to))
   end
-  local m = M.load(path)
-  write_folder(dir, { config = m.config, weights = m.file.file, count = m.model:count(),
-    data = { tok = m.tokenizer, label_names = m.labels, output = m.output, pairs = m.pairs },
-    results = results_of(at) })
-  return dir
+  local m = M.load(path, { ids = o.ids })
+  local foreign = m.report.ignored ~= nil
+  local data = m.data.published and m.data
+    or { tok = m.tokenizer, label_names = m.labels, output = m.output, pairs = m.pairs, height = m.data.height,
+         width = m.data.width }
+  write_folder(dir, { config = m.config, weights = not foreign and m.file.file or nil, tensors = m.model:named(),
+    count = m.model:count(), data = data, results = results_of(at),
+    card = m.data.published and sys.read(at.folder .. '/README.md') or nil })
+  return dir, m.report
 end
 
 -- -- using -----------------------------------------------------------------------------------------------------------
@@ -399,7 +417,7 @@ end
 local function forward(model, batch)
   local q = model:prepare(batch, { seed = 0, step = 0, task = true })
   local logits = model:forward(q).logits
-  batch.at, batch.answers = q.task.at, logits:rows()
+  batch.at, batch.answers = q.task and q.task.at, logits:rows()
   return logits:host(), logits:cols()
 end
 
@@ -410,17 +428,26 @@ function Model:logits(batch) return scope.step(forward, self.model, batch) end
 --- How a model's batches are made, for evaluate.score.
 function M.options(model)
   local c = model.config
-  return { rows = math.max(c.train.rows, 8), group = model.n, length = c.data.length, pad = model.tokenizer.pad,
+  return { rows = math.max(c.train.rows, 8), group = model.n, length = c.data.length, pad = model.data.tok and
+           model.data.tok.pad,
            multiple = c.data.multiple, fixed = c.data.fixed, bucket = c.data.bucket }
 end
 
 --- Answers to a list of texts (for pair tasks { a, b } each), in their order: { label, score, scores } each, as
---- predict.answers. o: see predict.new.
-function Model:predict(texts, o) return require('datamux.predict').answers(self, texts, o) end
+--- predict.answers. o: see predict.new. A model of images takes the path of an IDX file.
+function Model:predict(texts, o)
+  local predict = require 'datamux.predict'
+  if not self.images then return predict.answers(self, texts, o) end
+  local room = require 'datamux.predict_images'
+  local set, out = room.read(self, texts), {}
+  local p = room.answers(self, set, o or {})
+  for k = 0, set.n - 1 do out[k + 1] = p:answer(k) end
+  return out
+end
 
 function Model:__tostring()
-  return ('model %s: N = %d, %d layers of %d, %s, %s'):format(self.path, self.n, self.config.model.layers,
-    self.config.model.width, self.output, table.concat(self.labels, ' | '))
+  return ('model %s: %s, %s, %s'):format(self.path, recipe.words(self.config), self.output,
+    table.concat(self.labels, ' | '))
 end
 
 return M

@@ -100,11 +100,29 @@ local function read(model, data, o)
   errors.raise('E303', { what = ("no file '%s', expected a file, dev, train, test or glue/TASK:SPLIT"):format(data) })
 end
 
---- An encoded set (see encode.set) with task and name, to score `model` (see saved.load) on. data: 'dev', 'train' or
---- 'test' of the model's own task, 'glue/TASK:SPLIT', or a file; o: { text, pair, label (columns), input (format) }.
---- notices: a list of sentences. Raises E301 for labels that the model has not, E302, E303 as the readers do.
+-- A split of the model's own task of images, or an IDX file whose labels o.label names.
+local function images(model, data, o)
+  local set, name
+  if sys.kind(data) == 'file' then
+    if not o.label then
+      errors.raise('E302', { what = data .. ': no --label is given', fix = '--label FILE, the IDX file of its labels' })
+    end
+    set, name = require('datamux.predict_images').read(model, data, o.label), data
+  elseif data == 'dev' or data == 'train' then
+    set, name = task.split(model.config, data, model.labels).set, ('%s of %s'):format(data, model.config.task)
+  else
+    errors.raise('E303', { what = ("no file '%s', expected an IDX file, dev or train"):format(data) })
+  end
+  set.blocks = model.config.eval.blocks
+  return set, name
+end
+
+--- An encoded set (see encode.set; of images, see data/images.lua) with task and name, to score `model` (see
+--- saved.load) on. data: 'dev', 'train' or 'test' of the model's own task, 'glue/TASK:SPLIT', or a file; o: { text,
+--- pair, label (columns), input (format) }. notices: a list of sentences. Raises E301 for labels that the model has
+--- not, E302, E303 as the readers do.
 function M.open(model, data, o)
-  local set, name = read(model, data, o)
+  local set, name = (model.images and images or read)(model, data, o)
   if not (set.labels or set.scores or set.gold) then
     errors.raise('E304', { what = ('%s has no labels: it can be predicted, not scored'):format(data),
       fix = 'datamux predict MODEL ' .. data })
@@ -113,12 +131,12 @@ function M.open(model, data, o)
     errors.raise('E304', { what = ("%s does not suit the model, whose answers are of kind '%s'"):format(data,
       model.output) })
   end
-  local notices = {}
-  if model.output ~= 'regress' then notices[1] = renumber(model, set) end
+  local notices, out = {}, set
+  if not model.images and model.output ~= 'regress' then notices[1] = renumber(model, set) end
   if set.scheme == 'IOB1' or set.scheme == 'IOBES' then
     notices[#notices + 1] = ('%s input converted to IOB2'):format(set.scheme)
   end
-  local out = encode.set(model.tokenizer, set, model.config.data.length)
+  if not model.images then out = encode.set(model.tokenizer, set, model.config.data.length) end
   local metrics = task.metrics(model.output, model.labels)
   local wanted = model.config.eval.metric
   local metric = metrics[1]

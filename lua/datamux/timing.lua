@@ -17,8 +17,14 @@ function M.spread(list)
 end
 
 --- What is timed: o.texts texts { text, pair } of the model's dev set, or of the lines of a file (o.data), again from
---- the start where there are fewer.
+--- the start where there are fewer. Of a model of images: the set of the first o.texts images.
 function M.texts(model, o)
+  if model.images then
+    local set = o.data and require('datamux.predict_images').read(model, o.data)
+      or require('datamux.data.task').split(model.config, 'dev', model.labels).set
+    set.n = math.min(set.n, o.texts)
+    return set
+  end
   local reader, list = require 'datamux.data.reader', {}
   local texts, seconds, words
   if o.data then
@@ -38,10 +44,30 @@ function M.texts(model, o)
   return list
 end
 
+-- M.network for images; a batch is `rows` mixed images.
+local function images_network(model, set, o)
+  local options, rates, ms = require('datamux.saved').options(model), {}, {}
+  options.rows = o.rows or options.rows
+  local batches = set:batches { rows = options.rows, group = model.n, shuffle = false, drop_last = false }
+  for r = 0, o.repeats do
+    local spent = 0
+    for k = 0, batches:steps_per_epoch() - 1 do
+      local batch, t = batches:batch(0, k), C.dm_clock()
+      model:logits(batch)
+      t = C.dm_clock() - t
+      spent = spent + t
+      if r > 0 then ms[#ms + 1] = 1000 * t end
+    end
+    if r > 0 then rates[r] = set.n / spent end
+  end
+  return rates, ms, 1, options.rows
+end
+
 --- Times the network alone on a list of texts, o.repeats times after one that warms up. o: { repeats, rows (in a batch,
 --- nil: as predict has it) }. Returns texts per second of each measurement, ms of each batch, tokens of a padded text,
 --- rows.
 function M.network(model, list, o)
+  if model.images then return images_network(model, list, o) end
   local p, rates, batches = predict.new(model, { rows = o.rows }), {}, {}
   local run = model.logits
   local spent, timing = 0, false
@@ -68,9 +94,22 @@ function M.network(model, list, o)
   return rates, batches, p.figures.places / p.figures.texts, p.rows
 end
 
+-- M.whole_way for images: from their IDX file, all of it, to lines.
+local function images_whole_way(model, set, o)
+  local rates = {}
+  for r = 0, o.repeats do
+    local t = C.dm_clock()
+    local n = require('datamux.predict_images').run(model, { files = { set.path }, output = 'text', rows = o.rows,
+      sink = function() end })
+    if r > 0 then rates[r] = n / (C.dm_clock() - t) end
+  end
+  return rates
+end
+
 --- Times the way from a file of JSON lines to JSON lines, nothing left out but the start of the process: texts per
 --- second of each measurement. o: as M.network's.
 function M.whole_way(model, list, o)
+  if model.images then return images_whole_way(model, list, o) end
   local lines, rates, path = {}, {}, os.tmpname()
   for k, t in ipairs(list) do
     local text = type(t.text) == 'table' and json.list(t.text) or t.text

@@ -191,13 +191,12 @@ end
 --- Trains all stages, then reports. Returns results (see results), or nil, 'stopped' after Ctrl-C (state saved).
 function Session:run()
   C.dm_interrupt_clear()
-  local keep = self.run_dir and self.data.tok          -- a model folder is for texts
-  if keep then saved.begin(self) end
+  if self.run_dir then saved.begin(self) end
   while self.at.stage <= #self.stages do
     if self:run_stage(self.stages[self.at.stage]) == 'stopped' then return nil, 'stopped' end
   end
   local results = self:results()
-  if keep then saved.finish(self, results) end
+  if self.run_dir then saved.finish(self, results) end
   return results
 end
 

@@ -4,7 +4,8 @@ ones written here from the definitions (docs/method.md), not from the published 
 
   python3 make_import.py FOLDER        (needs: torch, numpy, safetensors, transformers)
 
-FOLDER/NAME/ gets config.json, model.safetensors or pytorch_model.bin, and out.safetensors (in.*, out.*).
+FOLDER/NAME/ gets config.json, model.safetensors or pytorch_model.bin, and out.safetensors (in.*, out.*); those with a
+head get their tokenizer's files and texts.json (texts, pairs, logits) instead of out.safetensors.
 """
 import json, math, os, sys
 import torch, torch.nn.functional as F
@@ -271,6 +272,63 @@ def half():
           torch_file=True)
 
 
+TEXTS = [["a fine film", None], ["not a good film at all", None], ["a film", "bad, not good"]]
+
+
+def heads():
+    """Encoders with their heads, as Hugging Face's classes save them, and what they answer to texts."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import (BertForSequenceClassification, BertForTokenClassification, BertTokenizerFast,
+                              RobertaForSequenceClassification, RobertaTokenizerFast)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "fine", "film", "not", "good", "bad", "at", "all", ",", "##s"]
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator([" ".join(t for t in pair if t) for pair in TEXTS] * 4, vocab_size=280, min_frequency=2,
+                            special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"], show_progress=False)
+    cases = (("bert_sequence", "bert", BertForSequenceClassification, ["bad", "mixed", "good"]),
+             ("bert_score", "bert", BertForSequenceClassification, ["LABEL_0"]),
+             ("bert_tokens", "bert", BertForTokenClassification, ["O", "B-X", "I-X"]),
+             ("roberta_sequence", "roberta", RobertaForSequenceClassification, ["LABEL_0", "LABEL_1"]))
+    for name, arch, model, labels in cases:
+        to = f"{folder}/{name}"
+        os.makedirs(to, exist_ok=True)
+        if arch == "bert":
+            with open(to + "/vocab.txt", "w") as f:
+                f.write("".join(w + "\n" for w in words))
+            tok, size = BertTokenizerFast(vocab=to + "/vocab.txt", do_lower_case=False), len(words)
+            with open(to + "/tokenizer_config.json", "w") as f:
+                json.dump({"do_lower_case": False, "model_max_length": 16}, f)
+        else:
+            bpe.save(to + "/tokenizer.json")
+            tok, size = RobertaTokenizerFast(tokenizer_file=to + "/tokenizer.json"), bpe.get_vocab_size()
+        pad, eps = PAD[arch], EPS[arch]
+        c = (BertConfig if arch == "bert" else RobertaConfig)(
+            vocab_size=size, hidden_size=H, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+            intermediate_size=INNER, max_position_embeddings=20, type_vocab_size=2 if arch == "bert" else 1,
+            pad_token_id=pad, layer_norm_eps=eps, initializer_range=0.5, attn_implementation="eager",
+            id2label=dict(enumerate(labels)), label2id={w: i for i, w in enumerate(labels)})
+        m = model(c).eval()
+        for p in m.parameters():
+            p.data.add_(0.1 * torch.randn(p.shape))
+        texts = [t for t in TEXTS if not (t[1] and "Token" in model.__name__)]
+        answers = []
+        for text, pair in texts:
+            x = tok(text, pair, return_tensors="pt") if pair else tok(text, return_tensors="pt")
+            with torch.no_grad():
+                answers.append(m(**x).logits[0].flatten().tolist())
+        with open(to + "/texts.json", "w") as f:
+            json.dump({"texts": texts, "logits": answers}, f)
+        d = c.to_dict()
+        keep = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+                "max_position_embeddings", "type_vocab_size", "pad_token_id", "layer_norm_eps", "hidden_act",
+                "model_type", "id2label", "label2id")
+        config = {k: d[k] for k in keep} | {"architectures": [model.__name__]}
+        if name == "roberta_sequence":
+            config["finetuning_task"] = "sst2"
+        with open(to + "/config.json", "w") as f:
+            json.dump(config, f, indent=1, sort_keys=True)
+        save_file({k: v.contiguous() for k, v in m.state_dict().items()}, to + "/model.safetensors")
+
+
 encoders()
 muxed("index", "roberta", "index", "classify", torch_file=True)
 muxed("index_tokens", "roberta", "index", "tag", variant="random_ortho")
@@ -281,3 +339,4 @@ muxed("index_pos", "bert", "index_pos", "classify", family="muxplm", torch_file=
 muxed("index_pos_tokens", "bert", "index_pos", "tag", family="muxplm", depth=2)
 muxed("index_muxplm", "bert", "index", "classify", family="muxplm")
 half()
+heads()

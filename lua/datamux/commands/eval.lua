@@ -18,7 +18,8 @@ function M.configure(p)
   p:argument('data', 'dev (the default), train or test of the model\'s own task, glue/TASK:SPLIT, or a file'):args '?'
   p:option('--text', 'a file\'s column of the text (sentence; 1 for conll)'):argname 'COLUMN'
   p:option('--pair', 'a file\'s column of the second text'):argname 'COLUMN'
-  p:option('--label', 'a file\'s column of the label (label; the last for conll)'):argname 'COLUMN'
+  p:option('--label', 'a file\'s column of the label (label; the last for conll); of images, the IDX file of labels')
+    :argname 'COLUMN'
   p:option('--in', 'the file\'s format (default: by its name)'):target 'input'
     :choices { 'tsv', 'csv', 'jsonl', 'conll' }
   p:option('--mates', 'groupings with other neighbours that scores are averaged over'):convert(whole):argname 'K'

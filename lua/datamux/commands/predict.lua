@@ -27,7 +27,7 @@ end
 
 function M.configure(p)
   p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder')
-  p:argument('files', 'files, - for standard input (the default), or glue/TASK:SPLIT'):args '*'
+  p:argument('files', 'files, - for standard input (the default), or glue/TASK:SPLIT; of images, IDX files'):args '*'
   p:option('--in', 'format of the input (default: by the name, then by the first bytes)'):target 'input'
     :choices(formats):default 'auto'
   p:option('--text', 'column of the text: a name, or a number from 1'):argname 'COLUMN'
@@ -106,10 +106,34 @@ local function progress(mode, clock)
   end
 end
 
+-- The answers to IDX files of images.
+local function images(model, o)
+  local errors, out = require 'datamux.errors', io.stdout
+  if #o.files == 0 then
+    errors.raise('E303', { what = 'no file of images is given: this model reads images, expected IDX files',
+      fix = 'datamux predict MODEL t10k-images-idx3-ubyte.gz' })
+  end
+  if o.path then
+    if require('datamux.sys').kind(o.path) then
+      errors.raise('E218', ("-O is '%s', which is there already\n  fix: another name"):format(o.path))
+    end
+    out = nil
+  end
+  local parts = {}
+  require('datamux.predict_images').run(model, { files = o.files, output = o.output == 'same' and o.json and 'jsonl'
+    or o.output, k = o.k, scores = o.scores, threshold = o.threshold, group = o.group, ensemble = o.ensemble,
+    rows = o.rows, header = not o.bare, sink = function(text)
+      if out then out:write(text) else parts[#parts + 1] = text end
+    end })
+  if o.path then require('datamux.sys').write(o.path, table.concat(parts)) end
+  return 0
+end
+
 function M.run(o)
   local launch, errors = require 'datamux.launch', require 'datamux.errors'
   launch.device(o.device, o.threads)
   local model = require('datamux.saved').load(o.model)
+  if model.images then return images(model, o) end
   local files = {}
   for i, name in ipairs(#o.files > 0 and o.files or { '-' }) do files[i] = glue_file(o, name) end
   local keep = o.keep

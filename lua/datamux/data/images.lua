@@ -68,29 +68,36 @@ local function cut(images, from, to)
   return out
 end
 
---- The set of two IDX files. o: { from, to (square to cut to), labels (their names) }. Returns { n, height, width,
---- pixels uint8[n * height * width], labels int32[n], label_names, path }. Raises a data error (code 3) for files that
---- are not IDX, of different counts, images smaller than the square, a label without a name.
-function M.read_files(images_path, labels_path, o)
-  local images, labels = M.read_idx(images_path, 3), M.read_idx(labels_path, 1)
-  if images[1] ~= labels[1] then
-    errors.raise('E304', ('%s: %d labels, expected %d as there are images in %s'):format(labels_path, labels[1],
-      images[1], images_path))
+-- The labels of an IDX file, as numbers.
+local function read_labels(path, images_path, n, names)
+  local labels, values = M.read_idx(path, 1), i32(n)
+  if labels[1] ~= n then
+    errors.raise('E304', ('%s: %d labels, expected %d as there are images in %s'):format(path, labels[1], n,
+      images_path))
   end
-  if images[1] == 0 then errors.raise('E306', images_path .. ': no images in it') end
+  for k = 0, n - 1 do
+    values[k] = labels.bytes:byte(labels.first + k + 1)
+    if not names[values[k] + 1] then
+      errors.raise('E301', ('%s: label %d is %d, expected 0 .. %d'):format(path, k, values[k], #names - 1))
+    end
+  end
+  return values
+end
+
+--- The set of two IDX files, images and their labels (nil: without). o: { from, to (square to cut to), labels (their
+--- names) }. Returns { n, height, width, pixels uint8[n * height * width], labels int32[n], label_names, path }.
+--- Raises a data error (code 3) for files that are not IDX, of different counts, images smaller than the square, a
+--- label without a name.
+function M.read_files(images_path, labels_path, o)
+  local images = M.read_idx(images_path, 3)
+  local n, side = images[1], o.to - o.from
+  local labels = labels_path and read_labels(labels_path, images_path, n, o.labels)
+  if n == 0 then errors.raise('E306', images_path .. ': no images in it') end
   if images[2] < o.to or images[3] < o.to then
     errors.raise('E304', ('%s: images of %d x %d, expected at least %d x %d'):format(images_path, images[2], images[3],
       o.to, o.to))
   end
-  local n, values = images[1], i32(images[1])
-  for k = 0, n - 1 do
-    values[k] = labels.bytes:byte(labels.first + k + 1)
-    if not o.labels[values[k] + 1] then
-      errors.raise('E301', ('%s: label %d is %d, expected 0 .. %d'):format(labels_path, k, values[k], #o.labels - 1))
-    end
-  end
-  local side = o.to - o.from
-  return setmetatable({ n = n, height = side, width = side, pixels = cut(images, o.from, o.to), labels = values,
+  return setmetatable({ n = n, height = side, width = side, pixels = cut(images, o.from, o.to), labels = labels,
                         label_names = o.labels, path = images_path }, Set)
 end
 
@@ -170,7 +177,7 @@ function Loader:batch(epoch, position)
     if real and order then real, i = order[at] >= 0, math.max(order[at], 0) end
     if real then b.n = b.n + 1 end
     b.index[k] = real and i or -1
-    b.label[k] = real and set.labels[i] or IGNORE
+    b.label[k] = real and set.labels and set.labels[i] or IGNORE
     ffi.copy(b.pixels + k * area, set.pixels + i * area, area)
   end
   return b

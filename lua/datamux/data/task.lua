@@ -153,8 +153,12 @@ function M.open(config)
 end
 
 --- One split ('train', 'dev', 'test') of the task of a configuration as it was read, for a model whose labels are
---- known: { name, output, label_names, set }.
+--- known: { name, output, label_names, set }. Raises E210 for a model that does not say what it was made for.
 function M.split(config, split, labels)
+  if not config.task then
+    errors.raise('E210', { what = ('%s: the model does not say what task it is for'):format(config.name),
+      fix = 'name the data: glue/sst2:dev, or a file' })
+  end
   local t = find(config)
   return { name = config.task, output = t.output, label_names = labels, set = t.read(split, labels) }
 end

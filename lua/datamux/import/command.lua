@@ -18,7 +18,8 @@ function M.info(o)
     return 0
   end
   print(('published model %s: %s, %d layers of %d%s'):format(o.model, p.arch, p.layers, p.width, p.demux
-    and (', N = %d, %s demultiplexer, %s, %d classes'):format(p.n, p.demux, p.output, p.classes) or ''))
+    and (', N = %d, %s demultiplexer, %s, %d classes'):format(p.n, p.demux, p.output, p.classes)
+    or p.output and (', %s, %d classes'):format(p.output, p.classes) or ', no head'))
   print(('%.1f M parameters'):format(m.model:count() / 1e6))
   print(import.report(m.report))
   print(tostring(m.model))

@@ -84,6 +84,22 @@ local function multiplexed(o, config, tensors, path)
   o.ids = prefix_ids[o.arch]
 end
 
+-- The head of a plain encoder: pooled and one layer (BERT), two layers (RoBERTa), one layer on each token; or none.
+local function headed(o, config, tensors)
+  local architecture = type(config.architectures) == 'table' and tostring(config.architectures[1]) or ''
+  local out = tensors['classifier.weight']
+  if tensors['classifier.dense.weight'] then
+    o.head, out = 'dense', tensors['classifier.out_proj.weight']
+  elseif out then
+    local pooled = has(tensors, '%f[%w]pooler%.dense%.') and not architecture:find 'TokenClassification'
+    o.head = pooled and 'pooled' or 'token'
+  end
+  if not o.head then return o end
+  o.classes = out and out.shape[1] or 2
+  o.output = o.head == 'token' and 'tag' or o.classes == 1 and 'regress' or 'classify'
+  return o
+end
+
 -- Options of Published from a config.json and the names in the file.
 local function describe(config, file, path, given)
   local arch = config.model_type
@@ -99,7 +115,7 @@ local function describe(config, file, path, given)
   end
   local act = config.hidden_act
   if act ~= nil and act ~= 'gelu' then wrong(path, 'hidden_act', act, 'gelu') end
-  if config.num_instances == nil then return o end
+  if config.num_instances == nil then return headed(o, config, file.tensors) end
   multiplexed(o, config, file.tensors, path)
   for k, v in pairs(given.ids or {}) do
     if o.ids == prefix_ids[arch] then o.ids = { filler = o.ids.filler, cls = o.ids.cls, index = o.ids.index } end
@@ -110,6 +126,7 @@ local function describe(config, file, path, given)
     or o.output == 'tag' and o.demux == 'index' and 'demultiplexer.decoder.weight' or 'demultiplexer.out_proj.weight'
   local entry = file.tensors[out] or file.tensors[out:gsub('^demultiplexer', 'lm_head')]
   o.classes = entry and entry.shape[1] or 2
+  if o.output == 'classify' and o.classes == 1 then o.output = 'regress' end
   return o
 end
 

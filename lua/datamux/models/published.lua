@@ -1,6 +1,6 @@
 -- published.lua -- class Published: the networks of published checkpoints as their programs compute them, quirks kept.
 --
---   plain       RoBERTa's or BERT's encoder                                           -> hidden states
+--   plain       RoBERTa's or BERT's encoder, with or without a head of classification -> hidden states, logits
 --   index       DataMUX (and MUX-PLM) with a prefix of index tokens
 --   mlp         DataMUX with a layer for each instance
 --   index_pos   MUX-PLM with private keys
@@ -18,7 +18,8 @@ local embed = require 'datamux.ops.embed'
 local mux = require 'datamux.ops.mux'
 local point = require 'datamux.ops.point'
 local reshape = require('datamux.ops.shape').reshape
-local upload = require('datamux.models.outputs').upload
+local outputs = require 'datamux.models.outputs'
+local upload = outputs.upload
 
 local i32 = ffi.typeof 'int32_t[?]'
 
@@ -228,18 +229,47 @@ function kinds.index_pos(self, o)
   end
 end
 
+-- Heads of the plain encoders, by the classes that have them:
+--   pooled   BertForSequenceClassification: the encoder's pooler, then one layer
+--   dense    RobertaForSequenceClassification
+--   token    ..ForTokenClassification: one layer on every token
+local heads = {}
+
+function heads.pooled(self, o)
+  local dense = Linear.new(o.width, o.width, { act = 'tanh' })
+  local pooler = self.backbone:child('pooler', Chain.new { { 'dense', dense } })
+  self:child('classifier', linear(o, o.classes))
+  return function(z)
+    return self:run('classifier', self.classifier, self:run(o.arch .. '.pooler', pooler, z))
+  end
+end
+
+function heads.dense(self, o)
+  self:child('classifier', Chain.new { { 'dense', Linear.new(o.width, o.width, { act = 'tanh' }) },
+    { 'out_proj', linear(o, o.classes) } })
+  return function(z) return self:run('classifier', self.classifier, z) end
+end
+
+function heads.token(self, o)
+  self:child('classifier', linear(o, o.classes))
+  return function(z) return self:run('classifier', self.classifier, z) end
+end
+
 -- -- the model ------------------------------------------------------------------------------------------------------
 
 local Published = Module.class 'Published'
 
---- o: { arch = 'roberta' | 'bert', vocab, positions, types, width, layers, heads, inner, eps, pad (id), and, of
----      multiplexed ones, n, demux = 'index' | 'mlp' | 'index_pos', family = 'datamux' | 'muxplm', matrices (whether
----      keys are [C, C]), output = 'classify' | 'tag', classes, retrieval (whether there is that head), depth (layers
----      of index_pos), ids = { filler, cls, index (of instance 0; the next are below it) } }.
+--- o: { arch = 'roberta' | 'bert', vocab, positions, types, width, layers, heads, inner, eps, pad (id), output =
+---      'classify' | 'regress' | 'tag' and classes (where there is a head), head = 'pooled' | 'dense' | 'token' (of
+---      plain ones, nil: none), eos (id that ends a text), and, of multiplexed ones, n, demux = 'index' | 'mlp' |
+---      'index_pos', family = 'datamux' | 'muxplm', matrices (whether keys are [C, C]), retrieval (whether there is
+---      that head), depth (layers of index_pos), ids = { filler, cls, index (of instance 0; the next are below it) } }.
 function Published.new(o)
-  local self = Module.init(Published, { o = o })
+  local self = Module.init(Published, { o = o, output = o.output })
   o.dropout, o.init = 0, 0.02
   self:child('backbone', Backbone.new(o), o.arch)
+  self.encoder = self.backbone.encoder
+  if o.head then self.head = heads[o.head](self, o) end
   if not o.demux then return self end
   self.key = self:param('instance_embedding', o.matrices and { o.n, o.width, o.width } or { o.n, o.width }, 1, false)
   kinds[o.demux](self, o)
@@ -262,12 +292,12 @@ local function positions(o, ids, rows, T)
 end
 
 --- Hidden states of texts, each alone: ids, types (or nil), mask (or nil: everything is attended) int32 host arrays
---- [B, S] -> [B, S, C].
+--- [B, S] -> [B, S, C]; with o.rows (i32 [R], places in [B, S]) only those, [R, C].
 function Published:states(ids, B, S, o)
   local b, types, mask = self.backbone, o and o.types, o and o.mask
   local x = b.embeddings:forward(upload({ B, S }, ids), positions(self.o, ids, B, S),
     types and upload({ B, S }, types) or Tensor.zeros({ B, S }, 'i32'))
-  return b.encoder:forward(x, mask and upload({ B, S }, mask) or nil)
+  return b.encoder:forward(x, mask and upload({ B, S }, mask) or nil, o and o.rows)
 end
 
 -- The ids with the prefix in front, or with the first token overwritten.
@@ -339,6 +369,49 @@ function Published:recall(ids, B, S)
   local h, T = self:mixed(ids, B, S)
   local r = self.retrieval_head
   return run_all(r, self:run('retrieval_head', r, h, pairs_of(self, B, T, true)))
+end
+
+-- -- as other models are run ----------------------------------------------------------------------------------------
+
+-- BERT's types: 1 after the first [SEP] of a pair.
+local function types_of(q, eos)
+  local out, b = i32(q.B * q.S), q.batch
+  for r = 0, q.B - 1 do
+    local second = 0
+    for k = r * q.S, r * q.S + b.length[r] - 1 do
+      out[k] = second
+      if b.ids_host[k] == eos then second = 1 end
+    end
+  end
+  return out
+end
+
+--- What forward needs of a batch (see data/loader.lua): its ids and which rows are answered.
+function Published:prepare(batch)
+  local B, S = batch.B, batch.S
+  local q = { B = B, N = batch.N, S = S, batch = batch, task = outputs.want({}, self.output, batch) }
+  if self.o.demux then return q end
+  q.mask = i32(B * S)
+  for r = 0, B - 1 do
+    for k = r * S, r * S + batch.length[r] - 1 do q.mask[k] = 1 end
+  end
+  if self.o.types > 1 then q.types = types_of(q, self.o.eos) end
+  local at = q.task.at
+  if not at then
+    at = i32(B)
+    for r = 0, B - 1 do at[r] = r * S end
+  end
+  q.rows = upload({ q.task.at and q.task.label:numel() or B }, at)
+  return q
+end
+
+--- { logits [B*N, classes], of taggers [tokens, classes] }.
+function Published:forward(q)
+  local ids = q.batch.ids_host
+  if not self.o.demux then return { logits = self.head(self:states(ids, q.B, q.S, q)) } end
+  local logits = self:logits(ids, q.B, q.S)
+  if q.task.at then logits = embed.gather(logits, upload({ q.task.label:numel() }, q.task.at)) end
+  return { logits = logits }
 end
 
 return Published

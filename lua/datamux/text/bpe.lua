@@ -3,7 +3,6 @@
 -- for the special token. Sources: Sennrich et al. 2016; Radford et al. 2019 (bytes as letters, the splitting pattern).
 local ffi = require 'ffi'
 local errors = require 'datamux.errors'
-local reader = require 'datamux.data.reader'
 local lines = require 'datamux.text.lines'
 local utf8 = require 'datamux.text.utf8'
 
@@ -75,8 +74,9 @@ for b = 0, 255 do byte_of[letter[b]] = string.char(b) end
 
 -- -- loading ----------------------------------------------------------------------------------------------------
 
-local function read_vocab(path)
-  local ok, vocab = pcall(require('cjson').decode, reader.text(path))
+local function read_vocab(source)
+  local path = lines.name(source)
+  local ok, vocab = pcall(require('cjson').decode, lines.text(source))
   if not ok or type(vocab) ~= 'table' then errors.raise('E309', path .. ': not a JSON object of token: id') end
   local n, token = 0, {}
   for t, id in pairs(vocab) do
@@ -90,9 +90,9 @@ local function read_vocab(path)
   return vocab, token, n
 end
 
-local function read_merges(path, vocab)
-  local rank, n = {}, 0
-  for line, number in reader.lines(path) do
+local function read_merges(source, vocab)
+  local rank, n, path = {}, 0, lines.name(source)
+  for line, number in lines.of(source) do
     if not line:find '^#version' and line ~= '' then
       local a, b, rest = line:match '^(%S+) (%S+)(.*)$'
       if not a or rest ~= '' then
@@ -108,13 +108,14 @@ local function read_merges(path, vocab)
   return rank
 end
 
---- A tokenizer from vocab.json and merges.txt. Raises (code 3) with file and line where they are malformed.
-function M.load(vocab_path, merges_path)
-  local vocab, token, size = read_vocab(vocab_path)
+--- A tokenizer from vocab.json and merges.txt (paths, or see lines.of). Raises (code 3) with file and line where they
+--- are malformed.
+function M.load(vocab_source, merges_source)
+  local vocab, token, size = read_vocab(vocab_source)
   local function special(name) return vocab[name] or vocab['<|endoftext|>'] end
-  return setmetatable({ kind = 'bpe', vocab = vocab, token = token, rank = read_merges(merges_path, vocab),
+  return setmetatable({ kind = 'bpe', vocab = vocab, token = token, rank = read_merges(merges_source, vocab),
     vocab_size = size, bos = special '<s>', pad = special '<pad>', eos = special '</s>', unk = special '<unk>',
-    paths = { vocab_path, merges_path }, cache = {} }, Bpe)
+    sources = { vocab_source, merges_source }, cache = {} }, Bpe)
 end
 
 -- -- encoding -----------------------------------------------------------------------------------------------------
@@ -204,7 +205,7 @@ end
 
 --- What to store beside a model: file name -> bytes.
 function Bpe:files()
-  return { ['vocab.json'] = reader.text(self.paths[1]), ['merges.txt'] = reader.text(self.paths[2]) }
+  return { ['vocab.json'] = lines.text(self.sources[1]), ['merges.txt'] = lines.text(self.sources[2]) }
 end
 
 return M

@@ -1,7 +1,29 @@
 -- lines.lua -- what all tokenizers share: many texts at once, pairs and their truncation, words with tags.
 local ffi = require 'ffi'
+local reader = require 'datamux.data.reader'
 
 local M = {}
+
+-- -- vocabulary files: a path, or { name (for messages), text } -----------------------------------------------------
+
+--- What messages call a vocabulary file.
+function M.name(source) return type(source) == 'table' and source.name or source end
+
+--- Its whole text.
+function M.text(source) return type(source) == 'table' and source.text or reader.text(source) end
+
+--- Iterator over its lines: for line, number in lines.of(source).
+function M.of(source)
+  if type(source) ~= 'table' then return reader.lines(source) end
+  local next_line, number = source.text:gmatch '([^\n]*)\n', 0
+  return function()
+    local line = next_line()
+    number = number + 1
+    return line, number
+  end
+end
+
+-- -- ids --------------------------------------------------------------------------------------------------------------
 
 local REMEMBERED, LONGEST = 65536, 64        -- words, bytes of one
 

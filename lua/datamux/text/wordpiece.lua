@@ -1,7 +1,6 @@
 -- wordpiece.lua -- WordPiece (BERT) from vocab.txt: clean, lower-case, strip accents, split, longest match first.
 -- Same ids as Hugging Face tokenizers' BertNormalizer, BertPreTokenizer and WordPiece. Source: Devlin et al. 2019.
 local errors = require 'datamux.errors'
-local reader = require 'datamux.data.reader'
 local lines = require 'datamux.text.lines'
 local tables = require 'datamux.text.bert_tables'
 local utf8 = require 'datamux.text.utf8'
@@ -13,21 +12,22 @@ WordPiece.__index = WordPiece
 
 local LONGEST = 100                -- code points; a longer word is unknown
 
---- A tokenizer from vocab.txt, one piece a line. lower: lower-case and strip accents (default true). Raises (code 3)
---- with file and line where the file is malformed.
-function M.load(path, lower)
-  local id, token, n = {}, {}, 0
-  for line, number in reader.lines(path) do
-    if line == '' then errors.raise('E309', ('%s:%d: an empty line, expected a piece'):format(path, number)) end
-    if id[line] then errors.raise('E309', ("%s:%d: '%s' is there twice"):format(path, number, line)) end
+--- A tokenizer from vocab.txt, one piece a line (a path, or see lines.of). lower: lower-case and strip accents (default
+--- true). Raises (code 3) with file and line where the file is malformed.
+function M.load(source, lower)
+  local id, token, n, name = {}, {}, 0, lines.name(source)
+  for line, number in lines.of(source) do
+    if line == '' then errors.raise('E309', ('%s:%d: an empty line, expected a piece'):format(name, number)) end
+    if id[line] then errors.raise('E309', ("%s:%d: '%s' is there twice"):format(name, number, line)) end
     id[line], token[n] = n, line
     n = n + 1
   end
-  for _, name in ipairs { '[PAD]', '[UNK]', '[CLS]', '[SEP]' } do
-    if not id[name] then errors.raise('E309', ('%s: %s is missing'):format(path, name)) end
+  for _, special in ipairs { '[PAD]', '[UNK]', '[CLS]', '[SEP]' } do
+    if not id[special] then errors.raise('E309', ('%s: %s is missing'):format(name, special)) end
   end
-  return setmetatable({ kind = 'wordpiece', id = id, token = token, vocab_size = n, lower = lower ~= false, path = path,
-    pad = id['[PAD]'], unk = id['[UNK]'], bos = id['[CLS]'], eos = id['[SEP]'], cache = {} }, WordPiece)
+  return setmetatable({ kind = 'wordpiece', id = id, token = token, vocab_size = n, lower = lower ~= false,
+    source = source, pad = id['[PAD]'], unk = id['[UNK]'], bos = id['[CLS]'], eos = id['[SEP]'], cache = {} },
+    WordPiece)
 end
 
 -- -- classes of characters, remembered -----------------------------------------------------------------------
@@ -200,6 +200,6 @@ function WordPiece:decode(ids)
 end
 
 --- What to store beside a model: file name -> bytes.
-function WordPiece:files() return { ['vocab.txt'] = reader.text(self.path) } end
+function WordPiece:files() return { ['vocab.txt'] = lines.text(self.source) } end
 
 return M
