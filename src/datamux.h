@@ -27,7 +27,7 @@
 
 #pragma GCC visibility push(default)
 
-enum { DM_ABI = 2 };
+enum { DM_ABI = 3 };
 
 /* -- status ----------------------------------------------------------------------------------- */
 
@@ -116,6 +116,14 @@ dm_status dm_device_capture(dm_device *d, int32_t what, void **graph);
 dm_status dm_device_replay(dm_device *d, void *graph);
 
 dm_status dm_device_sync(dm_device *d);
+
+/* Moments in the order of the device's own work, numbered by the caller from 0 below DM_MARKS: mark notes one after all that
+** was asked for so far, and returns at once; between waits for moment `to` and gives the seconds from `from`. Errors: EARG
+** (a number out of range, a moment that was never noted), ECAPTURE. */
+enum { DM_MARKS = 1024 };
+dm_status dm_device_mark(dm_device *d, int32_t number);
+dm_status dm_device_between(dm_device *d, int32_t from, int32_t to, double *seconds);
+
 dm_status dm_device_knobs(dm_device *d, const dm_knobs *k);
 dm_status dm_device_memory(const dm_device *d, dm_memory *out);
 

@@ -172,6 +172,37 @@ dm_status dm_device_replay(dm_device *d, void *graph) {
 
 dm_status dm_device_sync(dm_device *d) { return d->backend->sync(d); }
 
+/* -- moments --------------------------------------------------------------------------------------------- */
+
+static double marks[DM_MARKS];             /* of the CPU, by the clock */
+static unsigned char marked[MAX_DEVICES][DM_MARKS];
+
+static unsigned char *noted(const dm_device *d) { return marked[d - devices]; }
+
+dm_status dm_device_mark(dm_device *d, int32_t number) {
+  if (number < 0 || number >= DM_MARKS) {
+    return dm_fail(DM_EARG, "mark: number is %d, expected 0 .. %d", number, DM_MARKS - 1);
+  }
+  dm_status s = DM_OK;
+  if (d->backend->mark) s = d->backend->mark(d, number);
+  else marks[number] = dm_clock();
+  if (!s) noted(d)[number] = 1;
+  return s;
+}
+
+dm_status dm_device_between(dm_device *d, int32_t from, int32_t to, double *seconds) {
+  for (int i = 0; i < 2; i++) {
+    int32_t number = i ? to : from;
+    if (number >= 0 && number < DM_MARKS && noted(d)[number]) continue;
+    return dm_fail(DM_EARG, "between: %s is %d, expected a moment that was marked", i ? "to" : "from", number);
+  }
+  if (d->backend->between) return d->backend->between(d, from, to, seconds);
+  *seconds = marks[to] - marks[from];
+  return DM_OK;
+}
+
+/* -- knobs and figures ------------------------------------------------------------------------------------ */
+
 dm_status dm_device_knobs(dm_device *d, const dm_knobs *k) {
   d->knobs = *k;
   return d->backend->knobs ? d->backend->knobs(d) : DM_OK;

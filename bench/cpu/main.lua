@@ -10,59 +10,18 @@
 -- PyTorch's waiting threads spin for long, ours shortly. The floor is measured beside ours: see ours.lua. Where the
 -- time goes, op by op: DATAMUX_PROFILE=1 build/datamux bench/cpu/ours.lua.
 local json = require 'datamux.json'
-local cjson = require 'cjson'
+package.path = 'bench/?.lua;' .. package.path
+local programs = require 'programs'
+local list, has, median, run, words = programs.list, programs.has, programs.median, programs.run, programs.words
 
-local o = { mode = 'train,infer', size = 'large,small', rounds = 3, steps = 6, threads = 0, quick = 0,
-            peers = 'eager,compiled,onnx,onnx-int8', rows = '1,4,16,64', json = '' }
-for _, word in ipairs(arg) do
-  local k, v = word:match '^(%w+)=(.*)$'
-  if o[k] == nil then error('bench: ' .. word .. ' is no key=value it knows', 0) end
-  if type(o[k]) == 'number' and not tonumber(v) then error(('bench: %s is %s, expected a number'):format(k, v), 0) end
-  o[k] = type(o[k]) == 'number' and tonumber(v) or v
-end
+local o = programs.options(arg, { mode = 'train,infer', size = 'large,small', rounds = 3, steps = 6, threads = 0,
+  quick = 0, peers = 'eager,compiled,onnx,onnx-int8', rows = '1,4,16,64', json = '' })
 if o.quick == 1 then o.size, o.rounds, o.peers, o.rows = 'small', 1, 'eager', '' end
 
 local sizes = {
   large = { layers = 12, width = 768, heads = 12, vocab = 50265, n = 20, length = 64, rows = 4 },
   small = { layers = 4, width = 256, heads = 4, vocab = 8000, n = 20, length = 20, rows = 8 },
 }
-
-local function list(text)
-  local out = {}
-  for word in text:gmatch '[^,]+' do out[#out + 1] = word end
-  return out
-end
-
-local function has(text, word)
-  for _, w in ipairs(list(text)) do
-    if w == word then return true end
-  end
-  return false
-end
-
--- Runs a command and decodes the last line it prints; nil and its output where it fails.
-local function run(command)
-  local pipe = io.popen(command .. ' 2>/dev/null')
-  local text = pipe:read '*a'
-  pipe:close()
-  local ok, row = pcall(cjson.decode, text:match '([^\n]+)\n*$' or '')
-  if ok and type(row) == 'table' then return row end
-  return nil, text
-end
-
-local function median(rows, key)
-  local v = {}
-  for i, r in ipairs(rows) do v[i] = r[key] end
-  table.sort(v)
-  return v[math.ceil(#v / 2)]
-end
-
-local function words(t, form)
-  local out = {}
-  for k, v in pairs(t) do out[#out + 1] = form:format(k, v) end
-  table.sort(out)
-  return table.concat(out, ' ')
-end
 
 local function ours(size, mode, more)
   local exe = os.getenv 'DATAMUX'

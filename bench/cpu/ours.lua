@@ -1,11 +1,16 @@
 -- ours.lua -- T-MUX at the sizes given: the time of a training step, or of a forward pass, and its floor.
 --   datamux bench/cpu/ours.lua [mode=train|infer] [network=index|unbind|plain] [layers=12 width=768 heads=12
---                               vocab=50265 n=20 length=64 rows=4 steps=6 warmup=2 threads=0 int8=0]
+--                               vocab=50265 n=20 length=64 rows=4 steps=6 warmup=2 threads=0 int8=0 device=cpu
+--                               precision=f32 square=2048]
 -- index: as published, index prefix and CLS read-out. unbind: without prefix, each position unbound in a quarter of the
--- width, then averaged. plain: the Transformer that reads one instance a row, n = 1, averaged over its positions.
+-- width, then averaged. plain, and whatever has n=1: the Transformer that reads one instance a row, averaged over its
+-- positions. rows=8,16,32: the one at which most rows are answered a second, tried in this order while that grows by
+-- 3 % and memory lasts.
 -- Prints one JSON object. ms: median wall time; cpu_ms: median processor time over all threads, which other programs on
 -- the machine disturb less; floor_ms, floor_cpu_ms: the operations of the matrix products at the rate of one large
--- product, measured in the same run; first_ms (infer): from opening the weights' file to the first batch's answers.
+-- product (square x square), measured in the same run; first_ms (infer on a CPU): from opening the weights' file to the
+-- first batch's answers; tried: { rows, ms } of each; ops (with DATAMUX_PROFILE=1): { name, calls, ms } of one step,
+-- the longest first.
 local ffi = require 'ffi'
 local dm = require 'datamux'
 local core = require 'datamux.ffi'
@@ -17,19 +22,26 @@ local Optimiser = require 'datamux.optim'
 local C = core.C
 
 local o = { mode = 'train', network = 'index', layers = 12, width = 768, heads = 12, vocab = 50265, n = 20, length = 64,
-            rows = 4,
-            steps = 6, warmup = 2, threads = 0, int8 = 0 }
+            rows = 4, steps = 6, warmup = 2, threads = 0, int8 = 0, device = 'cpu', precision = 'f32', square = 2048 }
+local choices = { mode = ' train infer ', network = ' index unbind plain ' }
+local tries = { o.rows }
 for _, word in ipairs(arg) do
-  local k, v = word:match '^(%w+)=(%w+)$'
-  local choice = k == 'mode' and ' train infer ' or k == 'network' and ' index unbind plain '
-  if o[k or ''] == nil or (choice and not choice:find(' ' .. v .. ' ')) or (not choice and not tonumber(v)) then
-    error('ours.lua: ' .. word .. ' is no key=number it knows', 0)
+  local k, v = word:match '^(%w+)=([%w:,]+)$'
+  if o[k or ''] == nil or (type(o[k]) == 'number' and not tonumber(v) and k ~= 'rows')
+    or (choices[k] and not choices[k]:find(' ' .. v .. ' ', 1, true)) then
+    error('ours.lua: ' .. word .. ' is no key=value it knows', 0)
   end
-  o[k] = tonumber(v) or v
+  if k == 'rows' then
+    tries = {}
+    for rows in v:gmatch '%d+' do tries[#tries + 1] = tonumber(rows) end
+  else
+    o[k] = type(o[k]) == 'number' and tonumber(v) or v
+  end
 end
-if o.network == 'plain' then o.n = 1 end
-local N, S, B, W, V = o.n, o.length, o.rows, o.width, o.vocab
-dm.scope.device 'cpu'
+if o.network == 'plain' or o.n == 1 then o.network, o.n = 'plain', 1 end
+local N, S, W, V = o.n, o.length, o.width, o.vocab
+local device = dm.scope.device(o.device)
+dm.scope.precision(o.precision)
 if o.threads > 0 then C.dm_threads_set(o.threads) end
 
 local separation = {
@@ -52,7 +64,7 @@ local function median(t)
   return t[math.ceil(#t / 2)]
 end
 
-local function new_batch()
+local function new_batch(B)
   local total = B * N * S
   local ids, length, label = ffi.new('int32_t[?]', total), ffi.new('int32_t[?]', B * N), ffi.new('int32_t[?]', B * N)
   local perm = ffi.new('int32_t[?]', V)
@@ -68,60 +80,95 @@ local function measure(step)
   for k = 1, o.warmup + o.steps do
     local t, c = C.dm_clock(), os.clock()
     step(k)
+    core.check(C.dm_device_sync(device))
     if k > o.warmup then wall[#wall + 1], cpu[#cpu + 1] = C.dm_clock() - t, os.clock() - c end
   end
   return median(wall), median(cpu)
 end
 
--- Operations per second, wall and processor, of one product of 2048 x 2048 matrices: medians of five.
+-- Operations per second, wall and processor, of one product of square matrices: medians of five.
 local function rate()
-  local a, b, old = dm.randn(2048, 2048), dm.randn(2048, 2048), o.steps
+  local n, old = o.square, o.steps
+  local a, b = dm.Tensor.new({ n, n }):fill(1), dm.Tensor.new({ n, n }):fill(1)
   o.steps = 5
   local wall, cpu = measure(function() dm.step(function() dm.matmul(a, b) end) end)
   o.steps = old
-  return 2 * 2048 ^ 3 / wall, 2 * 2048 ^ 3 / cpu
+  return 2 * n ^ 3 / wall, 2 * n ^ 3 / cpu
 end
 
-local batch = new_batch()
+local batch
 local out = { program = 'datamux ' .. ffi.string(C.dm_version()) .. (o.int8 == 1 and ' int8' or ''), mode = o.mode }
-local wall, cpu
+local step
 
 if o.mode == 'train' then
   local model = dm.nn.Module.build(new_model(), 1)
   model:train(true)
   local optimiser = Optimiser.new(model, { clip = 1, decay = 0.01 })
-  wall, cpu = measure(function(k)
+  function step(k)
     dm.scope.knobs { seed = 1, step = k, update = k, lr = 1e-4 }
     dm.step(function()
       local q = model:prepare(batch, { seed = 1, step = k, task = true, retrieval = 1 })
       local l = dm.tape.recording(function()
         local y = model:forward(q)
-        if not y.retrieval then return y.task end
-        return dm.add(dm.scale(y.task, 0.9), dm.scale(y.retrieval, 0.1))
+        return y.retrieval and dm.add(dm.scale(y.task, 0.9), dm.scale(y.retrieval, 0.1)) or y.task
       end)
       dm.tape.backward(l)
       out.loss = l:item()
     end)
     optimiser:step()
-  end)
+  end
 else
-  local path = os.tmpname()
-  safetensors.write(path, dm.nn.Module.build(new_model(), 1):named())
-  collectgarbage()
-  collectgarbage()
-  local model
-  local function answer(k)
+  local model, path
+  function step(k)
     dm.step(function()
       out.logit = model:forward(model:prepare(batch, { seed = 1, step = k, task = true })).logits:host()[0]
     end)
   end
-  local t = C.dm_clock()
-  model = infer.map(new_model(), safetensors.open(path))
-  answer(0)
-  out.first_ms = 1e3 * (C.dm_clock() - t)
+  if o.device ~= 'cpu' then
+    model = dm.nn.Module.build(new_model(), 1):train(false)
+  else
+    path = os.tmpname()
+    safetensors.write(path, dm.nn.Module.build(new_model(), 1):named())
+    collectgarbage()
+    collectgarbage()
+    batch = new_batch(tries[1])
+    local t = C.dm_clock()
+    model = infer.map(new_model(), safetensors.open(path))
+    step(0)
+    out.first_ms = 1e3 * (C.dm_clock() - t)
+    os.remove(path)
+  end
   if o.int8 == 1 then infer.int8(model) end
-  wall, cpu = measure(answer)
-  os.remove(path)
+end
+
+-- What a step at this many rows costs; nil where memory does not last.
+local function at(rows)
+  batch = new_batch(rows)
+  local ok, wall, cpu = pcall(measure, step)
+  if ok then return wall, cpu end
+  if core.last_status ~= C.DM_ENOMEM or rows == tries[1] then error(wall, 0) end
+end
+
+local wall, cpu, B
+out.tried = json.list {}
+for _, rows in ipairs(tries) do
+  local w, c = at(rows)
+  if w then out.tried[#out.tried + 1] = { rows = rows, ms = 1e3 * w } end
+  if not w or (B and rows / w < 1.03 * B / wall) then break end
+  wall, cpu, B = w, c, rows
+end
+
+if os.getenv 'DATAMUX_PROFILE' then
+  local profile = require 'datamux.profile'
+  batch = new_batch(B)
+  step(o.warmup + o.steps + 1)
+  core.check(C.dm_device_sync(device))
+  profile.reset()
+  step(o.warmup + o.steps + 2)
+  out.ops = json.list {}
+  for _, r in ipairs(profile.rows()) do
+    if r.calls > 0 then out.ops[#out.ops + 1] = { name = r.name, calls = r.calls, ms = 1e3 * r.wall } end
+  end
 end
 
 -- What the products of a pass are: see datamux.estimate.
@@ -129,11 +176,12 @@ local how = separation[o.network]
 local plan = { model = { width = W, layers = o.layers, inner = 4 * W }, mux = { n = N },
                demux = { kind = how.demux, rank = how.rank, read = how.read } }
 local parts = estimate.forward(plan, B, S, { vocab = V })
-if o.network == 'plain' then parts.task, parts.retrieval = 0, 0 end
-local forward = 2 * (parts.encoder + parts.task)
-local work = o.mode == 'train' and 3 * (forward + 2 * parts.retrieval) or forward
+if o.network == 'plain' then parts.task, parts.retrieval = B * W * W, 0 end
+local work = 2 * (o.mode == 'train' and 3 * (parts.encoder + parts.task + parts.retrieval)
+  or parts.encoder + parts.task)
 local wall_rate, cpu_rate = rate()
 out.ms, out.cpu_ms = 1e3 * wall, 1e3 * cpu
 out.floor_ms, out.floor_cpu_ms = 1e3 * work / wall_rate, 1e3 * work / cpu_rate
 out.gflops, out.threads, out.peak_mib = wall_rate / 1e9, C.dm_threads(), dm.memory().peak / 1048576
+out.rows, out.device = B, dm.scope.about()
 print(json.encode(out))

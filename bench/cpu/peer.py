@@ -3,22 +3,28 @@
 steps in ms, wall time and processor time over all threads.
 
 T-MUX as published: post-norm encoder, Gaussian Hadamard keys, mean over N, index prefix, CLS read-out, a retrieval head
-of its own over the whole vocabulary, dropout 0.1, AdamW. Written as a careful user would: fused attention
-(scaled_dot_product_attention), packed q, k, v, optional torch.compile.
+of its own over the whole vocabulary, dropout 0.1, AdamW; --n 1: the plain Transformer. Written as a careful user would:
+fused attention (scaled_dot_product_attention), packed q, k, v, optional torch.compile, on a GPU AdamW in one kernel.
+--precision bf16: autocast in training, the weights themselves in inference. --rows 8,16,32 as in ours.lua.
 """
 import argparse, json, math, resource, shutil, statistics, tempfile, time
 import torch, torch.nn as nn, torch.nn.functional as F
 
 p = argparse.ArgumentParser()
-for name, value in dict(layers=12, width=768, heads=12, vocab=50265, n=20, length=64, rows=4, steps=6, warmup=2,
+for name, value in dict(layers=12, width=768, heads=12, vocab=50265, n=20, length=64, steps=6, warmup=2,
                         threads=2).items():
     p.add_argument("--" + name, type=int, default=value)
+p.add_argument("--rows", default="4")
+p.add_argument("--device", default="cpu")
+p.add_argument("--precision", choices=["f32", "bf16"], default="f32")
 p.add_argument("--mode", choices=["train", "infer"], default="train")
 p.add_argument("--form", choices=["eager", "compiled", "onnx", "onnx-int8"], default="eager")
 a = p.parse_args()
 torch.set_num_threads(a.threads)
 torch.manual_seed(0)
-C, N, V, P = a.width, a.n, a.vocab, a.n + 1
+gpu = a.device != "cpu"
+PLAIN = a.n == 1
+C, N, V, P = a.width, a.n, a.vocab, 0 if a.n == 1 else a.n + 1
 ROWS = V + N + 2
 
 
@@ -58,8 +64,9 @@ class TMux(nn.Module):
         key = torch.randn(N, C)
         self.register_buffer("key", key / key.norm(dim=1, keepdim=True) * math.sqrt(C))
         prefix = torch.full((N, P), V + N)
-        prefix[torch.arange(N), torch.arange(N)] = V + torch.arange(N)
-        prefix[:, N] = V + N + 1
+        if not PLAIN:
+            prefix[torch.arange(N), torch.arange(N)] = V + torch.arange(N)
+            prefix[:, N] = V + N + 1
         self.register_buffer("prefix", prefix)
         for m in self.modules():
             if isinstance(m, (nn.Linear, nn.Embedding)):
@@ -67,12 +74,12 @@ class TMux(nn.Module):
 
     def logits(self, ids):
         b = ids.shape[0]
-        full = torch.cat([self.prefix.expand(b, -1, -1), ids], 2)
+        full = ids if PLAIN else torch.cat([self.prefix.expand(b, -1, -1), ids], 2)
         e = self.drop(self.norm(self.word(full) + self.position.weight[: full.shape[2]]))
-        x = (e * self.key[None, :, None]).mean(1)
+        x = e[:, 0] if PLAIN else (e * self.key[None, :, None]).mean(1)
         for layer in self.layers:
             x = layer(x)
-        z = self.task(x[:, :N], x[:, N:P])
+        z = x[:, :1] if PLAIN else self.task(x[:, :N], x[:, N:P])
         return x, self.out(F.gelu(self.dense(z)))
 
     def forward(self, ids, label=None, who=None):
@@ -81,6 +88,8 @@ class TMux(nn.Module):
             return logits
         b = ids.shape[0]
         loss = F.cross_entropy(logits.flatten(0, 1), label)
+        if PLAIN:
+            return loss
         rows = torch.arange(b)[:, None]
         r = self.retrieval(x[:, :N][rows, who], x[:, P:])
         words = ids[rows, who, torch.arange(a.length)]
@@ -105,37 +114,68 @@ def exported(model, ids):
     return "onnxruntime " + ort.__version__, lambda: session.run(None, feed)[0]
 
 
-name = "torch " + torch.__version__
-model = TMux().train(a.mode == "train")
-ids = torch.randint(4, V, (a.rows, N, a.length))
-if a.mode == "train":
-    step = torch.compile(model) if a.form == "compiled" else model
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    label = torch.randint(0, 2, (a.rows * N,))
-    who = torch.randint(0, N, (a.rows, a.length))
+def sync():
+    if gpu:
+        torch.cuda.synchronize()
 
-    def run():
-        loss = step(ids, label, who)
+
+class Work:
+    """A step at a number of rows."""
+
+    def __init__(self, rows):
+        self.ids = torch.randint(4, V, (rows, N, a.length), device=a.device)
+        self.label = torch.randint(0, 2, (rows * N,), device=a.device)
+        self.who = torch.randint(0, N, (rows, a.length), device=a.device)
+
+    def train(self):
+        with torch.autocast(a.device.split(":")[0], torch.bfloat16, enabled=a.precision == "bf16"):
+            loss = step(self.ids, self.label, self.who)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-elif a.form in ("eager", "compiled"):
-    step = torch.compile(model) if a.form == "compiled" else model
 
-    def run():
+    def infer(self):
         with torch.inference_mode():
-            return step(ids)
-else:
-    name, run = exported(model, ids)
+            step(self.ids).float().cpu()
 
-wall, cpu = [], []
-for k in range(a.warmup + a.steps):
-    t, c = time.perf_counter(), time.process_time()
-    run()
-    if k >= a.warmup:
-        wall.append(time.perf_counter() - t)
-        cpu.append(time.process_time() - c)
+
+def measure(run):
+    wall, cpu = [], []
+    for k in range(a.warmup + a.steps):
+        t, c = time.perf_counter(), time.process_time()
+        run()
+        sync()
+        if k >= a.warmup:
+            wall.append(time.perf_counter() - t)
+            cpu.append(time.process_time() - c)
+    return statistics.median(wall), statistics.median(cpu)
+
+
+name = "torch " + torch.__version__
+sizes = [int(v) for v in a.rows.split(",")]
+model = TMux().train(a.mode == "train").to(a.device)
+if a.mode == "infer" and a.precision == "bf16":
+    model = model.bfloat16()
+if a.form.startswith("onnx"):
+    name, run = exported(model, Work(sizes[0]).ids)
+    sizes = sizes[:1]
+else:
+    step = torch.compile(model, dynamic=False) if a.form == "compiled" else model
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=gpu) if a.mode == "train" else None
+
+wall, tried = None, []
+for rows in sizes:
+    try:
+        w, c = measure(run if a.form.startswith("onnx") else getattr(Work(rows), a.mode))
+    except torch.cuda.OutOfMemoryError:
+        if wall is None:
+            raise
+        break
+    tried.append(dict(rows=rows, ms=1e3 * w))
+    if wall and rows / w < 1.03 * best / wall:
+        break
+    wall, cpu, best = w, c, rows
+peak = torch.cuda.max_memory_allocated() / 2**20 if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps(dict(program=name + {"compiled": " compiled", "onnx-int8": " int8"}.get(a.form, ""), mode=a.mode,
-                      ms=round(1e3 * statistics.median(wall), 1), cpu_ms=round(1e3 * statistics.median(cpu), 1),
-                      peak_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))))
+                      rows=best, ms=1e3 * wall, cpu_ms=1e3 * cpu, peak_mib=round(peak), tried=tried)))

@@ -91,6 +91,9 @@ static int verb_takes(const dm_device *, int dtype) { return dtype == DM_F32 || 
 static void verb_close(dm_device *d) {
   cuda_device *c = cuda_of(d);
   if (!c) return;
+  for (cudaEvent_t e : c->marks) {
+    if (e) cudaEventDestroy(e);
+  }
   if (c->lt) cublasLtDestroy(c->lt);
   cudaFree(c->workspace);
   cudaFree(c->knobs);
@@ -169,6 +172,25 @@ static dm_status verb_replay(dm_device *d, void *graph) {
   return cuda_check(d, cudaGraphLaunch((cudaGraphExec_t)graph, cuda_of(d)->stream));
 }
 
+/* -- moments ------------------------------------------------------------------------------------------------------- */
+
+static dm_status verb_mark(dm_device *d, int number) {
+  cuda_device *c = cuda_of(d);
+  dm_status s = refuse_capture(d, "mark: a moment");
+  if (!s && !c->marks[number]) s = cuda_check(d, cudaEventCreateWithFlags(&c->marks[number], cudaEventDefault));
+  return s ? s : cuda_check(d, cudaEventRecord(c->marks[number], c->stream));
+}
+
+static dm_status verb_between(dm_device *d, int from, int to, double *seconds) {
+  cuda_device *c = cuda_of(d);
+  float ms = 0;
+  dm_status s = refuse_capture(d, "between: waiting for a moment");
+  if (!s) s = cuda_check(d, cudaEventSynchronize(c->marks[to]));
+  if (!s) s = cuda_check(d, cudaEventElapsedTime(&ms, c->marks[from], c->marks[to]));
+  *seconds = 1e-3 * (double)ms;
+  return s;
+}
+
 /* -- the table ------------------------------------------------------------------------------------------------------ */
 
 #define DM_NUMBER(op) NUMBER_##op,
@@ -215,6 +237,8 @@ extern "C" __attribute__((visibility("default"))) const dm_backend *dm_backend_e
   table.knobs = verb_knobs;
   table.capture = verb_capture;
   table.replay = verb_replay;
+  table.mark = verb_mark;
+  table.between = verb_between;
 #define DM_ROW(op) table.op = row<NUMBER_##op, &cuda_##op>::run;
   DM_OPS(DM_ROW)
 #undef DM_ROW

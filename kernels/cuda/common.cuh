@@ -33,6 +33,7 @@ typedef struct cuda_device {
   size_t           workspace_size;
   int              sms;            /* streaming multiprocessors */
   int              capturing;      /* between capture begin and end */
+  cudaEvent_t      marks[DM_MARKS];  /* moments, made when first noted */
   int              eager_sync;     /* DATAMUX_SYNC: wait after each op, so that a failure names it */
   const char      *op;             /* the op that runs: failures name it */
 } cuda_device;

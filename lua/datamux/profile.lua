@@ -4,6 +4,8 @@
 -- nothing is paid. Columns: calls; wall and processor time (all threads), in ms; the share of the wall time between
 -- the first call and the last; the rate of the op's matrix products, and its time over their time at the rate of the
 -- best product here (the floor). What is left after the ops is the host: Lua, batches, files.
+-- On a GPU, wall is the device's own time between two moments around the op (dm_device_mark), and steps run as they are
+-- written, not from recordings.
 local ffi = require 'ffi'
 local C = ffi.C
 
@@ -41,6 +43,19 @@ local work = {
 }
 
 local seen, first, last = {}, nil, nil
+local device, queued                       -- the device in use; whether it works behind the host's back
+local pending, out = {}, ffi.new 'double[1]'
+local dtype = C.DM_F32                     -- of the latest product
+
+-- Reads the moments around the calls that wait for it.
+local function settle()
+  if #pending == 0 then return end
+  for k, row in ipairs(pending) do
+    if C.dm_device_between(device, 2 * k - 2, 2 * k - 1, out) == 0 then row.wall = row.wall + out[0] end
+    pending[k] = nil
+  end
+  last = C.dm_clock()
+end
 
 local function wrap(name, fn)
   local row = { name = name, calls = 0, wall = 0, cpu = 0, work = 0 }
@@ -48,39 +63,85 @@ local function wrap(name, fn)
   seen[#seen + 1] = row
   return function(...)
     local wall, cpu = C.dm_clock(), os.clock()
-    local status = fn(...)
-    last = C.dm_clock()
-    row.cpu, row.wall, row.calls = row.cpu + os.clock() - cpu, row.wall + last - wall, row.calls + 1
     first = first or wall
-    if count then row.work = row.work + count(...) end
+    local k = #pending
+    if queued then C.dm_device_mark(device, 2 * k) end
+    local status = fn(...)
+    if queued then
+      C.dm_device_mark(device, 2 * k + 1)
+      pending[k + 1] = row
+      if 2 * k + 2 == C.DM_MARKS then settle() end
+    else
+      row.wall = row.wall + C.dm_clock() - wall
+    end
+    last = C.dm_clock()
+    row.cpu, row.calls = row.cpu + os.clock() - cpu, row.calls + 1
+    if count then
+      row.work = row.work + count(...)
+      local y = ...
+      if y ~= nil and y.dtype == C.DM_BF16 then dtype = C.DM_BF16 end
+    end
     return status
   end
 end
 
--- Operations per second of one product of SIDE x SIDE matrices, the best of five.
-local SIDE = 2048
-local function best_rate()
-  local device, arena, t = ffi.new 'dm_device *[1]', ffi.new 'dm_arena *[1]', ffi.new 'dm_tensor[3]'
-  if C.dm_device_open(device, os.getenv 'DATAMUX_DEVICE' or 'auto') ~= 0 then return nil end
-  if C.dm_arena_new(arena, device[0]) ~= 0 then return nil end
+-- As dm_device_open; notes the device.
+local function open(to, name)
+  local status = C.dm_device_open(to, name)
+  if status == 0 then device, queued = to[0], ffi.string(C.dm_device_name(to[0])) ~= 'cpu' end
+  return status
+end
+
+-- Operations per second of one product of square matrices of this side, the best of five, and the seconds it took.
+local function rate_of(side)
+  local arena, t = ffi.new 'dm_arena *[1]', ffi.new 'dm_tensor[3]'
+  if C.dm_arena_new(arena, device) ~= 0 then return nil end
   for i = 0, 2 do
-    t[i].ndim, t[i].shape[0], t[i].shape[1] = 2, SIDE, SIDE
+    t[i].dtype, t[i].ndim, t[i].shape[0], t[i].shape[1] = dtype, 2, side, side
     if C.dm_tensor_alloc(t[i], arena[0]) ~= 0 or C.dm_tensor_fill(t[i], 1) ~= 0 then return nil end
   end
   local best = math.huge
   for _ = 1, 5 do
+    C.dm_device_sync(device)
     local from = C.dm_clock()
     C.dm_matmul_fwd(t[0], t[1], t[2], 0, 0)
-    C.dm_device_sync(device[0])
+    C.dm_device_sync(device)
     best = math.min(best, C.dm_clock() - from)
   end
   C.dm_arena_free(arena[0])
-  return 2 * SIDE ^ 3 / best
+  return 2 * side ^ 3 / best, best
+end
+
+-- The same of a product that is large for the device: of 2048 on the CPU, up to 8192 elsewhere.
+local function best_rate()
+  if not queued then return (rate_of(2048)) end
+  local side = 256
+  local best, seconds = rate_of(side)
+  while best and seconds < 1e-3 and side < 8192 do
+    side = 2 * side
+    best, seconds = rate_of(side)
+  end
+  return best
 end
 
 --- Prints the table, where an op ran. The command calls this when it ends (src/main.c).
 function M.finish()
+  settle()
   if last then io.stderr:write(table.concat(M.lines(best_rate()), '\n'), '\n') end
+end
+
+--- Starts counting afresh.
+function M.reset()
+  settle()
+  for _, r in ipairs(seen) do r.calls, r.wall, r.cpu, r.work = 0, 0, 0, 0 end
+  first, last = nil, nil
+end
+
+--- What was counted, the longest first: a list of { name, calls, wall, cpu (seconds), work (operations of products) }.
+function M.rows()
+  settle()
+  table.sort(seen, function(a, b) return a.wall > b.wall end)
+  return seen
 end
 
 --- The engine's functions with the ops of the public header (its text) wrapped: a table that stands for ffi.C.
@@ -88,7 +149,7 @@ function M.watch(header)
   local op = {}
   for name in header:match '/%* %-%- linear and matmul.*$':gmatch 'dm_status (dm_[%w_]+)%(' do op[name] = true end
   return setmetatable({}, { __index = function(t, k)
-    local v = C[k]
+    local v = k == 'dm_device_open' and open or C[k]
     if op[k] then v = wrap(k:sub(4), v) end
     rawset(t, k, v)
     return v
@@ -97,12 +158,12 @@ end
 
 --- The table so far, as lines. rate: operations per second of the best product, or nil to leave the floor out.
 function M.lines(rate)
-  local out = { ('%-18s %7s %10s %10s %6s %9s %7s'):format(
+  local text = { ('%-18s %7s %10s %10s %6s %9s %7s'):format(
     'op', 'calls', 'wall ms', 'cpu ms', '%', 'GFLOP/s', 'floor') }
+  M.rows()
   local total, ops, cpu, all = (last or 0) - (first or 0), 0, 0, 0
-  table.sort(seen, function(a, b) return a.wall > b.wall end)
   local function line(name, calls, wall, c, n)
-    out[#out + 1] = ('%-18s %7s %10.1f %10.1f %6.1f %9s %7s'):format(name, calls, 1e3 * wall, 1e3 * c,
+    text[#text + 1] = ('%-18s %7s %10.1f %10.1f %6.1f %9s %7s'):format(name, calls, 1e3 * wall, 1e3 * c,
       100 * wall / math.max(total, 1e-9), n > 0 and ('%.1f'):format(n / wall / 1e9) or '',
       n > 0 and rate and ('%.2f'):format(wall * rate / n) or '')
   end
@@ -112,7 +173,7 @@ function M.lines(rate)
   end
   line('host', '', total - ops, 0, 0)
   line('all', '', total, cpu, all)
-  return out
+  return text
 end
 
 return M

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -436,6 +437,34 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   return s->recording ? cudaErrorStreamCaptureUnsupported : cudaPeekAtLastError();
+}
+
+struct emulated_event { double at; };          /* milliseconds */
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) {
+  *e = new emulated_event { 0 };
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t e) {
+  delete e;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+  emulated_task(s, [=] {
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    e->at = 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
+  });
+  return cudaPeekAtLastError();
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaPeekAtLastError(); }
+
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
+  *ms = (float)(to->at - from->at);
+  return cudaPeekAtLastError();
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
