@@ -10,6 +10,7 @@ help:
 	@echo 'make             install what is missing (Debian packages), configure and build into $(BUILD)/'
 	@echo 'make run         the same, then run $(RECIPE) (RECIPE=..., ARGS="key=value ...")'
 	@echo 'make test        the same, then every test'
+	@echo 'make docs        the reference, from the comments in the sources, into docs/reference/'
 	@echo 'make bench       time training and inference beside PyTorch and ONNX Runtime (own environment)'
 	@echo 'make sanitize    the op specs under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make install     into PREFIX=$(PREFIX)'
@@ -35,8 +36,13 @@ run: build
 
 test: build
 	@ctest --test-dir $(BUILD) --output-on-failure
-	@! command -v luacheck > /dev/null || luacheck -q --std luajit lua recipes
+	@! command -v luacheck > /dev/null || luacheck -q --std luajit lua recipes docs
 	@! command -v luacheck > /dev/null || luacheck -q --std luajit+busted tests
+
+docs: TARGET = command
+docs: build
+	@$(BUILD)/datamux docs/reference.lua docs/reference
+	@echo 'wrote docs/reference/README.md'
 
 bench: build
 	@bench/cpu/run
@@ -53,4 +59,4 @@ install: build
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan
 
-.PHONY: all help packages configure build run test bench sanitize install clean
+.PHONY: all help packages configure build run test docs bench sanitize install clean

@@ -115,6 +115,7 @@ enum { DM_CAPTURE_BEGIN = 0, DM_CAPTURE_END = 1, DM_CAPTURE_FORGET = 2 };
 dm_status dm_device_capture(dm_device *d, int32_t what, void **graph);
 dm_status dm_device_replay(dm_device *d, void *graph);
 
+/* Waits until the device has done what it was given; an error of work in flight comes up here. Errors: EDEVICE. */
 dm_status dm_device_sync(dm_device *d);
 
 /* Moments in the order of the device's own work, numbered by the caller from 0 below DM_MARKS: mark notes one after all that
@@ -124,7 +125,10 @@ enum { DM_MARKS = 1024 };
 dm_status dm_device_mark(dm_device *d, int32_t number);
 dm_status dm_device_between(dm_device *d, int32_t from, int32_t to, double *seconds);
 
+/* Sets the values of this step, copied. Errors: ECAPTURE. */
 dm_status dm_device_knobs(dm_device *d, const dm_knobs *k);
+
+/* Bytes in use on the device now, and the most so far. */
 dm_status dm_device_memory(const dm_device *d, dm_memory *out);
 
 /* 1 if the device stores and computes this dtype, else 0. */
@@ -155,6 +159,7 @@ dm_status dm_arena_new(dm_arena **out, dm_device *d);
 /* Gives the memory back; tensors of the arena become stale, not dangling. NULL is ignored. */
 void dm_arena_free(dm_arena *a);
 
+/* Ends the step: its tensors become stale, and the arena is empty again. */
 dm_status dm_arena_reset(dm_arena *a);
 
 /* The arena as a stack: release gives back what was allocated since the mark. */
@@ -165,6 +170,7 @@ dm_status dm_arena_release(dm_arena *a, double mark);
 double dm_arena_used(const dm_arena *a);
 double dm_arena_size(const dm_arena *a);
 
+/* The device that the arena's memory is on. */
 dm_device *dm_arena_device(const dm_arena *a);
 
 /* Test switches: fill released memory with NaN (0/1); let every n-th allocation (tensor or scratch) fail (0 = never). */
@@ -186,6 +192,7 @@ dm_status dm_tensor_view(dm_tensor *y, const dm_tensor *x, double offset);
 dm_status dm_tensor_put(dm_tensor *t, const void *host, double bytes);
 dm_status dm_tensor_get(void *host, const dm_tensor *t, double bytes);
 
+/* Number of elements, and their size in bytes; bytes of one element of a type. */
 double dm_tensor_numel(const dm_tensor *t);
 double dm_tensor_bytes(const dm_tensor *t);
 int32_t dm_dtype_size(int32_t dtype);

@@ -6,7 +6,7 @@ local document = sys.read 'docs/extending.md'
 
 -- The recipe of the document whose first line names `file`.
 local function recipe(file)
-  for block in document:gmatch '```lua\n(.-)```' do
+  for block in document:gmatch '```lua[^\n]*\n(.-)```' do
     if block:find('^%-%- ' .. file:gsub('%p', '%%%0')) then return block end
   end
   error(file .. ' is not in docs/extending.md')
@@ -38,8 +38,6 @@ describe('the recipes of docs/extending.md', function()
     local code, _, err = run('walsh.lua', 'mux.kind=walhs')
     assert.are.equal(2, code)
     assert.is_truthy(err:find('did you mean: walsh?', 1, true), err)
-    local shown = document:match "error%[E%d+%]: 'mux.kind' is 'walhs'[^\n]*"
-    assert.is_truthy(shown and err:find(shown, 1, true), err)
   end)
 
   it('refuse more instances than there are rows', function()

@@ -196,6 +196,7 @@ local function view_labels(set, out)
   return v
 end
 
+-- The confusion matrix, counted once.
 function Labels:counts()
   local counts = rawget(self, 'confusion') or metrics.confusion(self.gold, self.got, self.K)
   rawset(self, 'confusion', counts)
@@ -275,6 +276,7 @@ local function view_tags(set, out)
   return v
 end
 
+-- The sum of one count over the sentences.
 function Tags:sum(name)
   local sum = 0
   for _, s in ipairs(self.sentences) do sum = sum + s[name] end

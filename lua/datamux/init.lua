@@ -49,8 +49,9 @@ for name, entries in pairs(rooms) do M[name] = room(entries) end
 --- A tensor from a flat or nested list; see Tensor.from.
 function M.tensor(values, shape, dtype) return M.Tensor.from(values, shape, dtype) end
 
---- Normal random values: dm.randn(20, 128, 768). Seeds count up from 1 in a session.
 local draws = 0
+
+--- Normal random values: dm.randn(20, 128, 768). Seeds count up from 1 in a session.
 function M.randn(...)
   draws = draws + 1
   return M.Tensor.new({ ... }):normal(0, 1, draws, 0)

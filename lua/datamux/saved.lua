@@ -77,6 +77,7 @@ local function configuration(t, path)
   for _, e in ipairs(schema.root.entries) do
     if t[e.name] ~= nil then own[e.name] = t[e.name] end
   end
+  if t.task == 'own' then own.task = t.own end                        -- files of a person's own
   local ok, config = pcall(recipe.resolve, own, { file = path })
   if not ok then errors.raise('E702', ('%s: %s'):format(path, tostring(config))) end
   return config
@@ -94,9 +95,10 @@ end
 local function run_configuration(run)
   local path = run .. '/config.json'
   local flat, nested = decode(path), {}
-  schema.each(function(key)
+  schema.each(function(key, leaf)
     local e, at = flat[key], nested
     if type(e) ~= 'table' then return end
+    key = leaf.at or key
     for part in key:gmatch '([^.]+)%.' do
       at[part] = at[part] or {}
       at = at[part]

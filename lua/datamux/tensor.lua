@@ -103,28 +103,36 @@ function Tensor:view(shape, offset, dtype)
   return wrap(c, self.owner)
 end
 
+--- Name of its type: 'f32', 'bf16' or 'i32'.
 function Tensor:dtype() return core.dtype_names[self.c.dtype] end
+
+--- Number of dimensions.
 function Tensor:ndim() return self.c.ndim end
 
 --- Size of dimension i, counted from 1; negative from the end.
 function Tensor:size(i) return self.c.shape[i > 0 and i - 1 or self.c.ndim + i] end
 
+--- Its sizes as a list, the last varying fastest.
 function Tensor:shape()
   local s = {}
   for i = 1, self.c.ndim do s[i] = self.c.shape[i - 1] end
   return s
 end
 
---- The last dimension, and the product of the others.
+--- The last dimension.
 function Tensor:cols() return self.c.shape[self.c.ndim - 1] end
 
+--- The product of all dimensions but the last.
 function Tensor:rows()
   local n = 1
   for i = 0, self.c.ndim - 2 do n = n * self.c.shape[i] end
   return n
 end
 
+--- Number of elements.
 function Tensor:numel() return C.dm_tensor_numel(self.c) end
+
+--- Size of its data in bytes.
 function Tensor:bytes() return C.dm_tensor_bytes(self.c) end
 
 --- Sets every element to v; returns self.
@@ -133,23 +141,25 @@ function Tensor:fill(v)
   return self
 end
 
---- Normal or uniform random values from (seed, site): the same bits on every device. Return self.
+--- Normal random values from (seed, site): the same bits on every device. Returns self.
 function Tensor:normal(mean, std, seed, site)
   check(C.dm_tensor_normal(self.c, mean, std, seed, site))
   return self
 end
 
+--- Uniform random values in [lo, hi) from (seed, site): the same bits on every device. Returns self.
 function Tensor:uniform(lo, hi, seed, site)
   check(C.dm_tensor_uniform(self.c, lo, hi, seed, site))
   return self
 end
 
---- Copies host memory (cdata pointer, exactly :bytes() long) into the tensor, or out of it.
+--- Copies host memory (cdata pointer, exactly :bytes() long) into the tensor; returns self.
 function Tensor:put(host, bytes)
   check(C.dm_tensor_put(self.c, host, bytes or self:bytes()))
   return self
 end
 
+--- Copies the tensor into host memory (cdata pointer, exactly :bytes() long); returns the pointer.
 function Tensor:get(host, bytes)
   check(C.dm_tensor_get(host, self.c, bytes or self:bytes()))
   return host

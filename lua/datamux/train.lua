@@ -103,6 +103,7 @@ end
 
 -- -- the loop ------------------------------------------------------------------------------------------
 
+-- How batches of an evaluation are made, for evaluate.score.
 function Session:evaluation_options()
   local c = self.config
   return { rows = self.data.eval_rows, group = c.mux.n, length = c.data.length, pad = self.data.pad,

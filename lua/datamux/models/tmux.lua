@@ -298,6 +298,7 @@ function TMux:states(q)
   return self:run('encoder', self.encoder, x, q.mask, q.leading)
 end
 
+-- The states in which a demultiplexer with a prefix finds its keys; nil for those without.
 function TMux:prefix_of(q, x)
   return q.prefix_rows and { x = x, rows = q.prefix_rows } or nil
 end

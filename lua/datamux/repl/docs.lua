@@ -5,8 +5,9 @@ local schema = require 'datamux.schema'
 
 local M = {}
 
--- Text of a source file: compiled in, or from the tree of DATAMUX_LUA, or a file of the person's own.
-local function text_of(name)
+--- Text of a source file (datamux/tensor.lua, datamux.h): from the tree of DATAMUX_LUA, or compiled in, or a file of
+--- the person's own; nil where there is none.
+function M.source(name)
   local tree = os.getenv 'DATAMUX_LUA'
   local f = tree and io.open(tree .. '/' .. name)
   if not f then
@@ -47,14 +48,14 @@ end
 
 local index
 
--- All documented things: { name, head, text, where }.
-local function entries()
+--- All documented things: a list of { name, head, text (lines), where, file, line, key (whether a recipe's) }.
+function M.entries()
   if index then return index end
   index = {}
   local files = host.sources()
   table.sort(files)
   for _, file in ipairs(files) do
-    local text = text_of(file)
+    local text = M.source(file)
     if file:find '%.lua$' then
       each_block(text, function(head, block, line)
         local name = public(head, file)
@@ -91,10 +92,10 @@ local function defined(fn)
   if info.what == 'C' or info.source:sub(1, 1) ~= '@' then return nil end
   local path = info.source:sub(2)
   local file = path:match 'datamux/.*$'
-  for _, e in ipairs(entries()) do
+  for _, e in ipairs(M.entries()) do
     if file and e.file == file and e.line == info.linedefined then return e end
   end
-  local text, found = text_of(path), nil
+  local text, found = M.source(path), nil
   if text then
     each_block(text, function(head, block, line)
       if line == info.linedefined then
@@ -121,7 +122,7 @@ function M.help(name, value)
   local e = type(value) == 'function' and defined(value)
   if e then return page(e) end
   local best, least = nil, 0
-  for _, candidate in ipairs(entries()) do
+  for _, candidate in ipairs(M.entries()) do
     local f = fit(candidate.name, name)
     if f > least then best, least = candidate, f end
   end
@@ -132,7 +133,7 @@ end
 function M.search(word)
   local names, texts = {}, {}
   word = word:lower()
-  for _, e in ipairs(entries()) do
+  for _, e in ipairs(M.entries()) do
     local all = table.concat(e.text, ' ')
     local hit = { name = e.name .. (e.key and '=' or ''), line = (all:match '^(.-%.)%s' or all) }
     if e.name:lower():find(word, 1, true) then
