@@ -227,7 +227,8 @@ void dm_philox(uint32_t *out, const uint32_t *counter, const uint32_t *key);
 /* Seconds of a clock that never goes back. */
 double dm_clock(void);
 
-/* SIGINT count since the last clear. The handler is set by the command (src/main.c). */
+/* Requests to stop (SIGINT and, while a run trains, others) since the last clear: whoever obeys one clears them. The
+** handler is set by the command (src/main.c). */
 int32_t dm_interrupted(void);
 void dm_interrupt_clear(void);
 

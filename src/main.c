@@ -6,10 +6,11 @@
 **   anything else           datamux.cli decides: recipe, prompt, options
 **
 ** Signals. After host.stoppable(true), around training, SIGINT, SIGTERM, SIGUSR1 and the alarm of host.stop_after are
-** counted (dm_interrupted; training loops poll it and save); a second Ctrl-C ends the process with 130. After
-** host.stoppable(false) they do what they always do. In between - scripts - only SIGINT is counted. Where
-** host.interactive(true) was called, Ctrl-C sets a hook that raises "interrupted" in running Lua code. Compiled traces
-** do not look at hooks: code that a person types runs with the JIT off. SIGPIPE ends the process quietly. */
+** counted (dm_interrupted; training loops poll it and save); a second Ctrl-C ends the process with 130. An alarm that
+** came earlier counts too. After host.stoppable(false) they do what they always do. In between - scripts - only SIGINT
+** is counted. Where host.interactive(true) was called, Ctrl-C, also one that came since the prompt had its line, sets a
+** hook that raises "interrupted" in running Lua code. Compiled traces do not look at hooks: code that a person types
+** runs with the JIT off. SIGPIPE ends the process quietly. */
 #include "datamux.h"
 #include "embedded.h"
 
@@ -29,6 +30,7 @@
 static volatile sig_atomic_t interrupts;
 static volatile sig_atomic_t last_signal;
 static volatile sig_atomic_t stoppable;
+static volatile sig_atomic_t time_is_up;        /* the alarm of host.stop_after has come */
 static volatile sig_atomic_t interactive;
 static volatile sig_atomic_t waiting;           /* at a prompt: a signal is about the line; it is only counted */
 static lua_State *state;
@@ -48,6 +50,7 @@ static void stop_hook(lua_State *L, lua_Debug *ar) {
 static void on_signal(int number) {
   static const char text[] = "\nstopping after this step; Ctrl-C again quits without waiting\n";
   interrupts++;
+  if (number == SIGALRM) time_is_up = 1;
   if (waiting) return;
   last_signal = number;
   if (number == SIGINT && !interactive && interrupts >= 2) _exit(128 + number);
@@ -66,49 +69,51 @@ static void handle(int number, void (*handler)(int)) {
 
 /* -- module datamux.host ------------------------------------------------------------------------------ */
 
-/* host.interactive(on): whether Ctrl-C raises "interrupted" in Lua code. */
+/* host.interactive(on): whether Ctrl-C raises "interrupted" in Lua code; at once where one was counted before. */
 static int host_interactive(lua_State *L) {
   interactive = lua_toboolean(L, 1);
   handle(SIGINT, on_signal);
   if (!interactive) lua_sethook(L, NULL, 0, 0);
+  else if (interrupts) lua_sethook(L, stop_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
   return 0;
 }
 
-/* host.stoppable(on): whether signals are counted, for a loop that polls dm_interrupted, or end the process. */
+/* host.stoppable(on): whether signals are counted, for a loop that polls dm_interrupted, or end the process. Counting
+** begins from zero, or from an alarm that has come already. -> number of the signal counted last, 0 for none */
 static int host_stoppable(lua_State *L) {
-  stoppable = lua_toboolean(L, 1);
-  interrupts = 0;
-  if (stoppable) last_signal = 0;
-  handle(SIGINT, stoppable || interactive ? on_signal : SIG_DFL);
-  handle(SIGTERM, stoppable ? on_signal : SIG_DFL);
-  handle(SIGUSR1, stoppable ? on_signal : SIG_DFL);
-  return 0;
+  int on = lua_toboolean(L, 1);
+  if (on) {
+    interrupts = last_signal = 0;
+    if (time_is_up) {
+      interrupts = 1;
+      last_signal = SIGALRM;
+    }
+  }
+  stoppable = on;
+  handle(SIGINT, on || interactive ? on_signal : SIG_DFL);
+  handle(SIGTERM, on ? on_signal : SIG_DFL);
+  handle(SIGUSR1, on ? on_signal : SIG_DFL);
+  lua_pushinteger(L, last_signal);
+  if (!on) interrupts = last_signal = 0;
+  return 1;
 }
 
-/* host.stop_after(seconds): SIGALRM then, counted as the others are; and each second after that, so that one which comes
-** before training counts its signals is not lost. */
+/* host.stop_after(seconds): SIGALRM then, counted as the others are. */
 static int host_stop_after(lua_State *L) {
   double seconds = luaL_checknumber(L, 1);
   struct itimerval t;
+  memset(&t, 0, sizeof t);
   t.it_value.tv_sec = seconds < 1 ? 1 : seconds > 1e9 ? 1000000000 : (time_t)seconds;
-  t.it_value.tv_usec = 0;
-  t.it_interval.tv_sec = 1;
-  t.it_interval.tv_usec = 0;
   handle(SIGALRM, on_signal);
   setitimer(ITIMER_REAL, &t, NULL);
   return 0;
 }
 
-/* host.signal() -> number of the signal that was counted last, 0 for none */
-static int host_signal(lua_State *L) {
-  lua_pushinteger(L, last_signal);
-  return 1;
-}
-
-/* host.waiting(on): whether a prompt is waiting for a line; signals then only count, from zero. */
+/* host.waiting(on): whether a prompt is waiting for a line. Signals then only count, from zero; those that the editor
+** does not take (dm_interrupt_clear) came after the line and are about what it says. */
 static int host_waiting(lua_State *L) {
   waiting = lua_toboolean(L, 1);
-  interrupts = 0;
+  if (waiting) interrupts = 0;
   return 0;
 }
 
@@ -159,8 +164,7 @@ static int open_host(lua_State *L) {
   static const luaL_Reg functions[] = {
     { "interactive", host_interactive }, { "waiting", host_waiting }, { "isatty", host_isatty },
     { "columns", host_columns },         { "exe", host_exe },         { "source", host_source },
-    { "sources", host_sources },         { "stoppable", host_stoppable }, { "signal", host_signal },
-    { "stop_after", host_stop_after },
+    { "sources", host_sources },         { "stoppable", host_stoppable }, { "stop_after", host_stop_after },
     { NULL, NULL },
   };
   lua_newtable(L);

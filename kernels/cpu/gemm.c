@@ -50,6 +50,7 @@ dm_status cpu_gemm_int8(int m, int n, int k, const uint8_t *a, int zero, const i
 #else
 
 #include <dnnl.h>
+#include <signal.h>
 
 const char *cpu_gemm_library(void) {
   static char text[32];
@@ -104,6 +105,19 @@ static void copy_rows(float *out, int ldo, const float *x, int ldx, int rows, in
   for (int r = 0; r < rows; r++) memcpy(out + (size_t)r * ldo, x + (size_t)r * ldx, (size_t)cols * sizeof *out);
 }
 
+/* dnnl_sgemm with signals held back in this thread. Kernels of oneDNN 2 for AVX and AVX2 (jit_avx_gemm_f32) point the
+** stack at their work space on the heap for sums of more than some 128 terms: the frame of a signal that came then would
+** be written over what lies below that block. Two system calls, less than a microsecond. */
+static dnnl_status_t undisturbed_sgemm(char ta, char tb, int m, int n, int k, const float *a, int lda, const float *b,
+                                       int ldb, float beta, float *c, int ldc) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  dnnl_status_t s = dnnl_sgemm(ta, tb, m, n, k, 1.0f, a, lda, b, ldb, beta, c, ldc);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return s;
+}
+
 /* A product of few rows does not repay the copy of b, unless b's rows share their place in the cache. */
 static int copies_b(const product *p) { return !p->tb && (p->high >= 2 * LOW || p->ldb % 1024 == 0); }
 
@@ -140,8 +154,8 @@ static dnnl_status_t run_tiles(const product *p, int from, int to, cpu_epilogue 
       }
       row_of_a = i;
       column_of_b = j;
-      dnnl_status_t s = dnnl_sgemm(p->ta ? 'T' : 'N', p->tb ? 'T' : 'N', h, w, depth, 1.0f, a, lda, b, ldb,
-                                   l > 0 || p->beta ? 1.0f : 0.0f, c, p->ldc);
+      dnnl_status_t s = undisturbed_sgemm(p->ta ? 'T' : 'N', p->tb ? 'T' : 'N', h, w, depth, a, lda, b, ldb,
+                                          l > 0 || p->beta ? 1.0f : 0.0f, c, p->ldc);
       if (s != dnnl_success) return s;
     }
     if (then) then(context, y, x, h, w);

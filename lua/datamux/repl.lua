@@ -111,10 +111,23 @@ end
 
 local function pack(...) return { n = select('#', ...), ... } end
 
--- Runs chunk with Ctrl-C enabled. Returns what pcall would, packed.
+local function passive(...)
+  host.interactive(false)
+  return ...
+end
+
+-- What the inner call gave; the outer one's error where Ctrl-C came just before or after the inner.
+local function innermost(ok, ...)
+  if ok then return ... end
+  return ok, ...
+end
+
+-- Runs chunk with Ctrl-C enabled, which is on and off within a protected call. Returns what pcall would, packed.
 local function guarded(chunk)
-  host.interactive(true)
-  local r = pack(pcall(chunk))
+  local r = pack(innermost(pcall(function()
+    host.interactive(true)
+    return passive(pcall(chunk))
+  end)))
   host.interactive(false)
   return r
 end

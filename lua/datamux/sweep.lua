@@ -75,9 +75,9 @@ local function text(axes, rows)
   return columns.text(out)
 end
 
---- Runs every combination of o.sweep with train(recipe, o, words) -> code, results, folder; prints the table. A
---- combination that fails is a row with its error, and the others go on; Ctrl-C ends the sweep. Returns the first exit
---- code that is not 0.
+--- Runs every combination of o.sweep with train(recipe, o, words) -> code, results, folder, whether to stop after it;
+--- prints the table. A combination that fails is a row with its error, and the others go on; Ctrl-C ends the sweep.
+--- Returns the first exit code that is not 0.
 function M.run(recipe, o, train)
   if o.resume then
     errors.raise('E200', { what = '--sweep cannot be continued with --resume',
@@ -90,7 +90,7 @@ function M.run(recipe, o, train)
     if not o.quiet then io.stderr:write(('sweep %d of %d: %s\n'):format(k, count, table.concat(words, ' '))) end
     local row = { values = {} }
     for i, axis in ipairs(axes) do row.values[axis.path] = words[i]:match '=(.*)$' end
-    local ok, code, results, folder = pcall(train, recipe, o, words)
+    local ok, code, results, folder, last = pcall(train, recipe, o, words)
     if not ok then
       if not errors.is(code) then error(code, 0) end
       io.stderr:write('error', code.id and ('[%s]'):format(code.id) or '', ': ', code.message, '\n')
@@ -100,8 +100,8 @@ function M.run(recipe, o, train)
       for _, name in ipairs { 'accuracy', 'std', 'retrieval', 'seconds' } do row[name] = results[name] end
     end
     rows[k] = row
-    if first == 0 then first = row.code end
-    if row.code == errors.codes.stopped then break end
+    if first == 0 then first = last and k < count and errors.codes.stopped or row.code end
+    if row.code == errors.codes.stopped or last then break end
     collectgarbage()
   end
   if o.dry_run then return first end

@@ -149,7 +149,7 @@ function Session:restore(from)
   self.at.history = self.at.history or {}
 end
 
--- Runs a stage from where it stands; returns 'stopped' when Ctrl-C asked for it.
+-- Runs a stage from where it stands; returns 'stopped' when a signal asked for it, however early that came.
 function Session:run_stage(stage)
   local at, log = self.at, self.log
   self.optimiser.o.beta1, self.optimiser.o.beta2 = stage.beta1, stage.beta2
@@ -176,6 +176,7 @@ function Session:run_stage(stage)
     end
     at.seconds = at.seconds + C.dm_clock() - t
     if C.dm_interrupted() > 0 or self.stop_asked then
+      C.dm_interrupt_clear()
       self:save 'last'
       return 'stopped'
     end
@@ -191,7 +192,6 @@ end
 
 --- Trains all stages, then reports. Returns results (see results), or nil, 'stopped' after Ctrl-C (state saved).
 function Session:run()
-  C.dm_interrupt_clear()
   if self.run_dir then saved.begin(self) end
   while self.at.stage <= #self.stages do
     if self:run_stage(self.stages[self.at.stage]) == 'stopped' then return nil, 'stopped' end

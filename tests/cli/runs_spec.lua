@@ -38,25 +38,43 @@ describe('a run that is told to stop', function()
   end
 
   it('by --stop-after does the same, and what it did is continued', function()
-    local code, _, err = command.run(small .. 'train.steps=100000 --stop-after 2s -o ' .. dir)
+    local code, _, err = command.run(small .. 'train.steps=100000 --stop-after 1s -o ' .. dir)
     assert.are.equal(75, code, err)
     assert.is_truthy(err:find('(--stop-after)', 1, true), err)
     assert.is_nil(status().resume:find('stop-after', 1, true))
     local before = status().step
-    code, _, err = command.run(small .. 'train.steps=100000 --stop-after 2s --resume -o ' .. dir)
+    code, _, err = command.run(small .. 'train.steps=100000 --stop-after 1s --resume -o ' .. dir)
     assert.are.equal(75, code, err)
     assert.is_truthy(err:find 'from step %d+', err)
     assert.is_true(status().step > before)
     assert.are.equal(1, #sys.list(dir .. '/quickstart') - 1)
   end)
 
+  it('before its training stops after one step', function()
+    sys.write(dir .. '/script', [[
+      local ffi, host = require 'ffi', require 'datamux.host'
+      local C = require('datamux.ffi').C
+      ffi.cdef 'int raise(int number);'
+      ffi.C.raise(2)
+      local session = dofile('recipes/quickstart.lua'):session {}
+      print(select(2, session:run()), session.at.step, C.dm_interrupted())
+      host.stop_after(1)
+      repeat until C.dm_interrupted() > 0
+      host.stoppable(true)
+      print(C.dm_interrupted(), host.stoppable(false))]])
+    local code, out, err = command.run(dir .. '/script')
+    assert.are.same({ 0, 'stopped\t1\t0\n1\t14\n' }, { code, out }, err)
+  end)
+
   it('by a second Ctrl-C ends at once with 130', function()
     local code, said = command.shell(([[
       trap '' INT
       (trap - INT; exec $DM %s data.length=24 warmup.rows=2000 -q -o %s) 2> %s/err & pid=$!
-      for i in $(seq 400); do sleep 0.05; [ -e %s/quickstart/latest/metrics.jsonl ] && break; done
-      sleep 0.3; kill -INT $pid; sleep 0.05; kill -INT $pid
-      wait $pid; exit $?]]):format(small, dir, dir, dir))
+      for i in $(seq 400); do sleep 0.05; grep -q 'Z warmup: ' %s/quickstart/latest/log.txt 2> /dev/null && break; done
+      kill -INT $pid
+      for i in $(seq 400); do sleep 0.05; grep -q 'Ctrl-C again' %s/err && break; done
+      kill -INT $pid
+      wait $pid; exit $?]]):format(small, dir, dir, dir, dir))
     local err = sys.read(dir .. '/err')
     assert.are.equal(130, code, said .. err)
     assert.is_truthy(err:find('Ctrl-C again quits', 1, true), err)

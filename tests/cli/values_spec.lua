@@ -133,6 +133,17 @@ describe('a sweep', function()
     refused('E200', 'expected key=a,b', sweep.axes, { 'seed' })
   end)
 
+  it('ends after the combination at whose end a signal came', function()
+    local output, ran = print, 0
+    _G.print = function() end
+    local ok, code = pcall(sweep.run, {}, { sweep = { 'seed=1..3' }, quiet = true }, function()
+      ran = ran + 1
+      return 0, {}, 'run', ran == 2
+    end)
+    _G.print = output
+    assert.are.same({ true, 75, 2 }, { ok, code, ran })
+  end)
+
   it('makes a run of each, and one table; a failing one is a row', function()
     local dir = command.scratch()
     local small = 'recipes/quickstart.lua warmup.steps=2 train.steps=2 train.every=2 eval.groupings=1 -q -o ' .. dir

@@ -118,7 +118,7 @@ local function seconds(text)
 end
 
 --- Trains and reports one resolved recipe. o: parsed options; more: words above the others. Returns exit code, results
---- (see Session:results), folder of the run.
+--- (see Session:results), folder of the run, and whether a signal asked to stop when the training was over.
 function M.train(recipe, o, more)
   local errors, host, launch = require 'datamux.errors', require 'datamux.host', require 'datamux.launch'
   local sys, rundir = require 'datamux.sys', require 'datamux.rundir'
@@ -149,8 +149,7 @@ function M.train(recipe, o, more)
   if (o.verbose or 0) > 0 then log:banner(shown_values(list, o.verbose)) end
   host.stoppable(true)
   local ok, results, stopped = pcall(session.run, session)
-  local signal = host.signal()
-  host.stoppable(false)
+  local signal = host.stoppable(false)
   log:close()
   local at = { step = session.at.global }
   if not ok then
@@ -172,7 +171,7 @@ function M.train(recipe, o, more)
   at.code, at.accuracy = 0, results.accuracy
   rundir.close(run, 'finished', at)
   if not more then print(o.json and json.encode(report.table(results, config)) or text) end
-  return 0, results, run.dir
+  return 0, results, run.dir, signal ~= 0
 end
 
 function M.run(o)

@@ -4,6 +4,7 @@ local ffi = require 'ffi'
 local host = require 'datamux.host'
 local sys = require 'datamux.sys'
 local C = require('datamux.ffi').C
+require 'datamux.data.reader'                     -- declares poll and read
 
 local M = {}
 
@@ -29,7 +30,6 @@ if not pcall(ffi.typeof, 'struct dm_repl_defined') then
     int rl_pending_signal(void);
     void rl_check_signals(void);
     void rl_replace_line(const char *text, int clear_undo);
-    long read(int fd, void *bytes, size_t n);
     void free(void *p);
     char *strdup(const char *s);
   ]]
@@ -77,7 +77,9 @@ local function plain()
     read = function(prompt)
       io.stdout:write(prompt)
       io.stdout:flush()
-      return io.read '*l'
+      local line = io.read '*l'
+      C.dm_interrupt_clear()
+      return line
     end,
     remember = function() end,
     close = function() end,
@@ -116,7 +118,8 @@ function M.new(offer, history)
     lib.rl_completion_append_character = 0
     return lib.rl_completion_matches(text, entry)
   end)
-  local getc, byte = nil, ffi.new 'unsigned char[1]'
+  local getc, byte, input = nil, ffi.new 'unsigned char[1]', ffi.new 'struct dm_pollfd'
+  input.events = 1
   lib.rl_attempted_completion_function = attempt
   lib.rl_readline_name = 'datamux'               -- for conditions in inputrc
   pcall(function() lib.rl_completer_word_break_characters = BREAKS end)
@@ -131,9 +134,11 @@ function M.new(offer, history)
           lib.rl_replace_line('', 0)
           return 10
         end
-        local n = tonumber(C.read(0, byte, 1))
-        if n == 1 then return byte[0] end
-        if n == 0 or ffi.errno() ~= 4 then return -1 end          -- the end, or an error other than EINTR
+        if C.poll(input, 1, 250) > 0 then        -- ms: how late a signal is seen that came just before
+          local n = tonumber(C.read(0, byte, 1))
+          if n == 1 then return byte[0] end
+          if n == 0 or ffi.errno() ~= 4 then return -1 end        -- the end, or an error other than EINTR
+        end
       end
     end)
     lib.rl_getc_function = getc
@@ -144,12 +149,17 @@ function M.new(offer, history)
     interrupted = false
     local line = lib.readline(prompt)
     if line == nil then                          -- the end; from libedit also Ctrl-C
-      if C.dm_interrupted() > 0 then return '', 'interrupted' end
+      interrupted = C.dm_interrupted() > 0
+      C.dm_interrupt_clear()
+      if interrupted then return '', 'interrupted' end
       return nil
     end
     local text = ffi.string(line)
     C.free(line)
-    if interrupted then return '', 'interrupted' end
+    if interrupted then
+      C.dm_interrupt_clear()
+      return '', 'interrupted'
+    end
     return text
   end
   jit.off(read)                                  -- it calls back into Lua
