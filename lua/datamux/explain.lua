@@ -295,8 +295,8 @@ for another model or N.]],
            fix = 'use the weights and config.json of the same run' },
 
   E706 = { 'no such model', [[
-A model is a run directory (its best weights), RUN:best, RUN:last, RUN:step-N, or a model folder
-with config.json.
+A model is a run directory (its best weights), RUN:best, RUN:last, RUN:step-N, a model folder
+with config.json, or the name of one in the cache (datamux model ls, datamux model get NAME).
 
   datamux runs ls
   datamux predict runs/sst2_n20/latest texts.txt]],

@@ -5,6 +5,8 @@
 -- of it is kept in f32.
 local ffi = require 'ffi'
 local core = require 'datamux.ffi'
+local errors = require 'datamux.errors'
+local Module = require 'datamux.nn.module'
 local Tensor = require 'datamux.tensor'
 local scope = require 'datamux.scope'
 local tape = require 'datamux.tape'
@@ -20,12 +22,13 @@ local function same_shape(shape, other)
   return true
 end
 
--- Whether the file holds exactly the tensors of the model, in f32.
+-- Whether the file holds exactly the tensors of the model, in f32 or (packed weights) i32.
 local function belongs(list, file)
   local seen = 0
   for _, e in ipairs(list) do
-    local entry = file.tensors[e.name]
-    if not entry or entry.dtype ~= 'F32' or not same_shape(e.tensor.spec.shape, entry.shape) then return false end
+    local entry, spec = file.tensors[e.name], e.tensor.spec
+    local dtype = spec.dtype == 'i32' and 'I32' or 'F32'
+    if not entry or entry.dtype ~= dtype or not same_shape(spec.shape, entry.shape) then return false end
     seen = seen + 1
   end
   for _ in pairs(file.tensors) do seen = seen - 1 end
@@ -44,9 +47,9 @@ function M.map(model, file)
   local block = { list = {}, buffers = {}, owner = { arena, file } }
   for _, e in ipairs(list) do
     local t, entry = e.tensor, file.tensors[e.name]
-    t.c, t.owner, t.name = Tensor.describe(t.spec.shape), block.owner, e.name
+    t.c, t.owner, t.name = Tensor.describe(t.spec.shape, t.spec.dtype), block.owner, e.name
     check(C.dm_tensor_adopt(t.c, arena, entry.ptr))
-    e.n, e.master = t:numel(), t
+    e.n, e.master = t.spec.values or t:numel(), t
     table.insert(t.spec.make and block.buffers or block.list, e)
   end
   model:each(function(m) m.site = 0 end)
@@ -65,18 +68,52 @@ local function int8_forward(self, x)
   return y
 end
 
+-- Calls fn(module, path) for the linear layers of a model's encoder, whose path is "..encoder.layer..".
+local function each_linear(model, fn)
+  if not model.encoder then
+    errors.raise('E215', { what = ('int8: %s has no Transformer encoder, expected a model of texts'):format(
+      model.class), fix = 'leave out --int8' })
+  end
+  local inside = {}
+  model.encoder:each(function(m) inside[m] = true end)
+  model:each(function(m, path)
+    if inside[m] and m.class == 'Linear' then fn(m, path) end
+  end)
+  return model
+end
+
 --- Gives the linear layers of a model's encoder their weights in 7 bits per channel, their inputs in 8 bits per row;
 --- the rest (embeddings, attention, norms, demultiplexer, head) stays in f32. For running only. Raises where the device
---- has no products in int8 (only the CPU has). Returns the model.
+--- has no products in int8 (only the CPU has), and for a model without an encoder. Returns the model.
 function M.int8(model)
-  model.encoder:each(function(m)
-    if m.class ~= 'Linear' then return end
+  return each_linear(model, function(m)
     local d, c = m.weight:size(1), m.weight:size(2)
     m.packed, m.scale = Tensor.lasting({ d, math.ceil(c / 4) }, 'i32'), Tensor.lasting { d }
     check(C.dm_int8_pack(m.packed.c, m.scale.c, m.weight.c))
     m.forward = int8_forward
   end)
-  return model
+end
+
+--- The tensors of a model after M.int8, as a file holds them: `packed` and `scale` in place of those layers' `weight`.
+function M.int8_tensors(model)
+  local out = model:named()
+  each_linear(model, function(m, path)
+    out[path .. '.weight'], out[path .. '.packed'], out[path .. '.scale'] = nil, m.packed, m.scale
+  end)
+  return out
+end
+
+--- Lets a model that is not built ask for the tensors of M.int8_tensors; map then gives it them. Returns the model.
+function M.int8_declare(model)
+  return each_linear(model, function(m)
+    local d, c = unpack(m.weight.spec.shape)
+    m.names = m.bias and { 'bias' } or {}
+    m.weight = nil
+    local function declare(name, spec) Module.share(m, name, setmetatable({ spec = spec }, Tensor)) end
+    declare('packed', { shape = { d, math.ceil(c / 4) }, dtype = 'i32', values = d * c })
+    declare('scale', { shape = { d }, values = 0 })
+    m.forward = int8_forward
+  end)
 end
 
 return M

@@ -15,6 +15,7 @@ local assemble = require 'datamux.assemble'
 local card = require 'datamux.card'
 local checkpoint = require 'datamux.checkpoint'
 local errors = require 'datamux.errors'
+local hub = require 'datamux.hub'
 local import = require 'datamux.import'
 local infer = require 'datamux.infer'
 local json = require 'datamux.json'
@@ -22,6 +23,7 @@ local recipe = require 'datamux.recipe'
 local safetensors = require 'datamux.safetensors'
 local schema = require 'datamux.schema'
 local scope = require 'datamux.scope'
+local sums = require 'datamux.sums'
 local sys = require 'datamux.sys'
 local text = require 'datamux.text'
 local use = require 'datamux.import.use'
@@ -64,7 +66,7 @@ local function describe(config, data)
   out.output, out.pairs = data.output or 'classify', data.pairs
   if out.pairs == nil then out.pairs = data.task ~= nil and data.task.train.pairs ~= nil end
   out.tokenizer = data.tok and { kind = data.tok.kind, lower = data.tok.lower }
-  out.datamux = { schema = 1, version = ffi.string(C.dm_version()), published = data.published }
+  out.datamux = { schema = 1, version = ffi.string(C.dm_version()), published = data.published, int8 = data.int8 }
   if data.published then
     out.datamux.labels, out.datamux.task, out.datamux.longest = json.list(data.label_names), data.task, data.longest
   end
@@ -110,15 +112,6 @@ end
 
 -- -- writing ---------------------------------------------------------------------------------------------------------
 
--- Writes SHA256SUMS over what is in a folder.
-local function sums(dir)
-  local out = {}
-  for _, name in ipairs(sys.list(dir)) do
-    if name ~= 'SHA256SUMS' then out[#out + 1] = ('%s  %s'):format(sys.sha256_file(dir .. '/' .. name), name) end
-  end
-  sys.write(dir .. '/SHA256SUMS', table.concat(out, '\n') .. '\n')
-end
-
 local function write_description(dir, config, data)
   sys.mkdir(dir)
   sys.write(dir .. '/config.json', json.encode(describe(config, data), true) .. '\n')
@@ -148,7 +141,7 @@ local function write_folder(dir, o)
     safetensors.write(aside .. '/' .. WEIGHTS, o.tensors)
   end
   sys.write(aside .. '/README.md', o.card or card.text(o.config, o.data, o.results, o.count))
-  sums(aside)
+  sums.write(aside)
   sys.remove(dir)
   sys.rename(aside, dir)
 end
@@ -191,26 +184,17 @@ local function locate(path)
   local run = run_of(path)
   if run then return { run = run } end
   if sys.kind(path) ~= 'directory' then
+    local got = hub.find(path)
+    if got then return { folder = got } end
     local folder, name = path:match '^(.*)/([^/]+)/?$'
-    errors.raise('E706', ("no model '%s': expected a run directory, RUN:best, RUN:last, RUN:step-N, a model folder.%s")
-      :format(path, errors.suggest(name or path, sys.list(folder or '.'))))
+    errors.raise('E706', { what = ("no model '%s': expected a run directory, RUN:best, RUN:last, RUN:step-N, a model "
+      .. 'folder, or the name of one in the cache.%s'):format(path, errors.suggest(name or path,
+        sys.list(folder or '.'))), fix = hub.is_name(path) and 'datamux model get ' .. path or nil })
   end
   if sys.kind(path .. '/config.json') ~= 'file' then
     errors.raise('E706', path .. ': no config.json in it, expected a run directory or a model folder')
   end
   return { folder = path }
-end
-
-local function verify(dir)
-  local list = sys.read(dir .. '/SHA256SUMS')
-  if not list then return end                        -- its files are checked as they are read
-  for want, name in list:gmatch '(%x+)  (%S+)' do
-    local got, why = sys.sha256_file(dir .. '/' .. name)
-    if got ~= want then
-      errors.raise('E702', ('%s/%s: %s\n  fix: export or copy the model again'):format(dir, name,
-        why or 'its checksum does not match SHA256SUMS'))
-    end
-  end
 end
 
 local function tokenizer_of(dir, t)
@@ -231,7 +215,8 @@ end
 local function read_published(dir, t)
   local own = t.datamux
   local data = { tok = tokenizer_of(dir, t.tokenizer), label_names = own.labels or {}, output = t.output,
-                 pairs = t.pairs, task = own.task, longest = own.longest, published = own.published, given = t }
+                 pairs = t.pairs, task = own.task, longest = own.longest, published = own.published, given = t,
+                 int8 = own.int8 }
   local ok, config = pcall(use.configuration, own.published, data, dir)
   if not ok then errors.raise('E702', ('%s/config.json: %s'):format(dir, tostring(config))) end
   return { config = config, data = data }
@@ -252,7 +237,8 @@ local function read_description(dir)
   if t.datamux.published then return read_published(dir, t) end
   local labels = {}
   for id, name in pairs(t.id2label or {}) do labels[(tonumber(id) or -1) + 1] = name end
-  local config, data = configuration(t, path), { label_names = labels, output = t.output, pairs = t.pairs }
+  local config = configuration(t, path)
+  local data = { label_names = labels, output = t.output, pairs = t.pairs, int8 = t.datamux.int8 }
   if fit.images(config) then
     data.height, data.width = unpack(t.image_size or {})
   else
@@ -335,7 +321,12 @@ end
 -- The network of a description with the tensors of a file, and the load report.
 local function network(d, file, path, allow)
   local net = d.data.published and Published.new(d.data.published) or assemble.model(d.config, d.data)
+  if d.data.int8 then infer.int8_declare(net) end
   if infer.map(net, file) then return net, whole_report(net) end
+  if d.data.int8 then
+    errors.raise('E704', path .. ': its weights are int8, and run on the CPU only, with exactly the tensors of its '
+      .. 'configuration\n  fix: -d cpu, or the model it was made of')
+  end
   Module.build(net, allow.missing and d.config.seed or nil)
   local report = M.fill(file, net:named())
   net:refresh()
@@ -354,26 +345,27 @@ end
 
 --- Loads a finished model. path: a run directory (its best weights), RUN:best, RUN:last, RUN:step-N, a folder with a
 --- link `latest`, a model folder, a folder of Hugging Face (RoBERTa or BERT with a head of classification), DataMUX or
---- MUX-PLM. o: { allow = { missing = true, unexpected = true } }: tensors that may be missing (they get their initial
---- values) or left over; o.int8: the encoder's products in int8 (see infer.int8); o.ids: see import.load. Raises
---- (code 7) for what is damaged or does not fit, tensor by tensor.
+--- MUX-PLM, or the name of one that is in the cache (see hub.lua). o: { allow = { missing = true, unexpected = true }
+--- }: tensors that may be missing (they get their initial values) or left over; o.int8: the encoder's products in int8
+--- (see infer.int8); o.ids: see import.load. Raises (code 7) for what is damaged or does not fit, tensor by tensor.
 --- Returns { model, tokenizer, labels, n, output ('classify' | 'regress' | 'tag'), pairs (whether it reads two texts),
---- images (whether it reads images; those have no tokenizer), config, path, step, report }.
+--- images (whether it reads images; those have no tokenizer), dtype ('f32' | 'int8'), config, path, step, report }.
 function M.load(path, o)
   o = o or {}
   local at = locate(path)
   local d, file, step, net, report
-  if at.folder then verify(at.folder) end
+  if at.folder then sums.verify(at.folder) end
   if at.folder and import.is(at.folder) then
     d, file, net, report = open_published(at.folder, path, o.ids)
   else
     d, file, step = open(at)
     net, report = network(d, file, path, o.allow or {})
   end
-  if o.int8 then infer.int8(net) end
+  if o.int8 and not d.data.int8 then infer.int8(net) end
   return setmetatable({ model = net, tokenizer = d.data.tok, labels = d.data.label_names, n = d.config.mux.n,
     output = d.data.output or 'classify', pairs = d.data.pairs or false, config = d.config, path = path, step = step,
-    report = report, file = file, data = d.data, images = fit.images(d.config) }, Model)
+    report = report, file = file, data = d.data, images = fit.images(d.config), dtype = (o.int8 or d.data.int8)
+    and 'int8' or 'f32' }, Model)
 end
 
 -- What the report of a run says, or nil.
@@ -393,7 +385,8 @@ end
 
 --- Writes a model folder: of a run (its best weights, or those that RUN:last or RUN:step-N name), of another model
 --- folder, or of a published model. o: { to = folder, default RUN/model; ids: see import.load }. Raises (code 2) where
---- o.to is there and holds something. Returns the folder, and the load report.
+--- o.to is there and holds something; o.int8: with the encoder's weights in int8 (see infer.int8). Returns the folder,
+--- and the load report.
 function M.export(path, o)
   local at = locate(path)
   local dir = o.to or at.run and at.run .. '/model'
@@ -403,13 +396,15 @@ function M.export(path, o)
   if o.to and #sys.list(o.to) > 0 then
     errors.raise('E218', ("export: to is '%s', which is not empty, expected a new folder"):format(o.to))
   end
-  local m = M.load(path, { ids = o.ids })
-  local foreign = m.report.ignored ~= nil
+  local m = M.load(path, { ids = o.ids, int8 = o.int8 })
+  local foreign, packing = m.report.ignored ~= nil, o.int8 and not m.data.int8
   local data = m.data.published and m.data
     or { tok = m.tokenizer, label_names = m.labels, output = m.output, pairs = m.pairs, height = m.data.height,
          width = m.data.width }
-  write_folder(dir, { config = m.config, weights = not foreign and m.file.file or nil, tensors = m.model:named(),
-    count = m.model:count(), data = data, results = results_of(at),
+  data.int8 = m.dtype == 'int8' or nil
+  write_folder(dir, { config = m.config, weights = not (foreign or packing) and m.file.file or nil,
+    tensors = packing and infer.int8_tensors(m.model) or m.model:named(), count = m.model:count(),
+    data = data, results = results_of(at),
     card = m.data.published and sys.read(at.folder .. '/README.md') or nil })
   return dir, m.report
 end

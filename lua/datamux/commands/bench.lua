@@ -11,6 +11,7 @@ function M.configure(p)
   p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder')
   p:option('--vs', 'a model that speed-ups refer to (one with N = 1)'):argname 'MODEL'
   p:option('--data', 'a file of lines (default: the dev texts of the model\'s task)'):argname 'FILE'
+  p:flag('--int8', 'MODEL (not --vs) with its encoder\'s products in 8-bit integers (CPU)')
   p:option('--rows', 'rows in a batch'):convert(whole):argname 'R'
   p:option('--texts', 'texts of one measurement'):convert(whole):default '2000':argname 'T'
   p:option('--repeats', 'measurements, after one that warms up'):convert(whole):default '5':argname 'K'
@@ -31,15 +32,16 @@ local function resident()
   return kib and kib / 1048576
 end
 
-local function measure(path, o, price)
+-- The rows of one model. int8: see saved.load.
+local function measure(path, o, price, int8)
   local scope, timing = require 'datamux.scope', require 'datamux.timing'
-  local model = require('datamux.saved').load(path)
+  local model = require('datamux.saved').load(path, { int8 = int8 })
   local list = timing.texts(model, o)
   local rates, batches, length, rows = timing.network(model, list, o)
   local out = { {}, {} }
   for i, test in ipairs { 'model', 'end-to-end' } do
     local e = out[i]
-    e.model, e.n, e.rows, e.length, e.dtype, e.test = path, model.n, rows, length, 'f32', test
+    e.model, e.n, e.rows, e.length, e.dtype, e.test = path, model.n, rows, length, model.dtype, test
     e.texts_per_second, e.sd = timing.spread(i == 1 and rates or timing.whole_way(model, list, o))
     if i == 1 then e.p50_ms, e.p99_ms = quantile(batches, 0.5), quantile(batches, 0.99) end
     e.device, e.gib = scope.about(), scope.about():find '^cuda' and scope.memory().peak / 2 ^ 30 or resident()
@@ -68,7 +70,7 @@ function M.run(o)
   local price = tonumber(os.getenv 'DATAMUX_GPU_PRICE')
   local list = o.vs and measure(o.vs, o, price) or {}
   local base = o.vs and { model = list[1].texts_per_second, ['end-to-end'] = list[2].texts_per_second }
-  for _, e in ipairs(measure(o.model, o, price)) do list[#list + 1] = e end
+  for _, e in ipairs(measure(o.model, o, price, o.int8)) do list[#list + 1] = e end
   for _, e in ipairs(list) do e.speed_up = base and e.texts_per_second / base[e.test] end
   local format = o.json and 'json' or o.format
   if format == 'json' then

@@ -1,25 +1,84 @@
--- commands/model.lua -- datamux model ACTION MODEL: look at a finished model, export it, convert a published one.
-local M = { name = 'model', summary = 'look at a finished model, export it, import a published one' }
+-- commands/model.lua -- datamux model ACTION: finished models looked at, written in another form, fetched and removed.
+local M = { name = 'model', summary = 'get, list, look at, export, import, quantize and remove models' }
+
+local MODEL = 'a run directory, RUN:best, RUN:last, RUN:step-N, a model folder, a folder of RoBERTa, BERT, DataMUX or '
+  .. 'MUX-PLM, or a name in the cache'
 
 function M.configure(p)
-  p:argument('action', 'info (what it is, which tensors were loaded), export (write its folder), import (a published '
-    .. 'model: write our folder of it), card (its README), convert (a published model: PyTorch or safetensors to '
-    .. 'safetensors, names kept)')
-    :choices { 'info', 'export', 'import', 'card', 'convert' }
-  p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, a model folder, or '
-    .. 'a folder of RoBERTa, BERT, DataMUX or MUX-PLM')
-  p:argument('to_folder', 'convert: the new folder'):args '?'
-  p:option('--to', 'export, import, convert: the new folder (default: export RUN/model; import: the same name, here)')
-    :argname 'DIR'
+  p:command_target 'action'
+  local function action(name, text, to)
+    local c = p:command(name, text)
+    c:argument('model', MODEL)
+    if to then c:option('--to', to):argname 'DIR' end
+    return c
+  end
+  p:command('ls', 'the models in the cache')
+  local get = p:command('get', 'download models of the Hugging Face hub into the cache')
+  get:argument('names', 'NAME, OWNER/NAME or OWNER/NAME@REVISION'):args '+'
+  get:option('--sha256', 'what the weights must have'):argname 'HEX'
+  action('info', 'what it is, and which tensors were loaded')
+  action('export', 'write its folder', 'the new folder (default RUN/model)')
+  action('import', 'write a folder of ours of a model of another program',
+    'the new folder (default: the same name, here)')
+  action('quantize', 'write a folder of it whose encoder is in 8-bit integers, for the CPU',
+    'the new folder (default: RUN/model-int8, or FOLDER-int8)')
+  action('convert', 'write a model of another program as safetensors, its names kept', 'the new folder')
+    :argument('to_folder', 'the new folder'):args '?'
+  action('card', 'its model card')
+  p:command('rm', 'remove models from the cache'):argument('names', 'as ls shows them'):args '+'
 end
 
-local function info(o)
+local actions = {}
+
+-- In a few words, what a folder in the cache holds: "bert, N = 10".
+local function kind_of(folder)
+  local bytes = require('datamux.sys').read(folder .. '/config.json')
+  local ok, c = pcall(require('cjson').decode, bytes or '')
+  if not ok or type(c) ~= 'table' then return '-' end
+  local n = tonumber(c.num_instances) or type(c.mux) == 'table' and tonumber(c.mux.n) or 1
+  return ('%s, N = %d'):format(tostring(c.model_type), n)
+end
+
+function actions.ls(o)
+  local hub, columns, json = require 'datamux.hub', require 'datamux.columns', require 'datamux.json'
+  local list, rows = hub.list(), { { 'name', 'model', 'size', 'state', 'folder' } }
+  for _, m in ipairs(list) do
+    rows[#rows + 1] = { m.name, kind_of(m.folder), columns.bytes(m.bytes), m.complete and (m.commit or '-'):sub(1, 12)
+      or 'broken off', m.folder }
+  end
+  if o.json then
+    print(json.encode(json.list(list), true))
+  else
+    print(#list > 0 and columns.text(rows) or 'no models in the cache (datamux model get NAME); those of runs: datamux '
+      .. 'runs ls')
+  end
+  return 0
+end
+
+function actions.get(o)
+  local hub = require 'datamux.hub'
+  for _, name in ipairs(o.names) do
+    local folder, list = hub.get(name, { sha256 = o.sha256, note = function(text) io.stderr:write(text, '\n') end })
+    for _, e in ipairs(list) do io.stderr:write(('%s  %s\n'):format(e[2], e[1])) end
+    print(folder)
+  end
+  return 0
+end
+
+function actions.rm(o)
+  for _, name in ipairs(o.names) do require('datamux.hub').remove(name) end
+  return 0
+end
+
+function actions.info(o)
+  local published = require 'datamux.import.command'
+  if published.has(o.model) then return published.info(o) end
   local saved, json = require 'datamux.saved', require 'datamux.json'
   local m = saved.load(o.model)
   if o.json then
     local tok = m.tokenizer or {}
     print(json.encode { path = m.path, step = m.step, n = m.n, output = m.output, labels = json.list(m.labels),
-      tokenizer = tok.kind, vocabulary = tok.vocab_size, parameters = m.model:count(),
+      tokenizer = tok.kind, vocabulary = tok.vocab_size, parameters = m.model:count(), dtype = m.dtype,
       tensors = json.list(m.report.loaded), config = m.config })
     return 0
   end
@@ -27,30 +86,48 @@ local function info(o)
   local reads = m.images and ('images of %d x %d'):format(m.data.height, m.data.width)
     or ('tokenizer %s, %d entries · texts of up to %d tokens'):format(m.tokenizer.kind, m.tokenizer.vocab_size,
       m.config.data.length)
-  print(('step %s · %.2f M parameters · %s'):format(tostring(m.step or '-'), m.model:count() / 1e6, reads))
+  print(('step %s · %.2f M parameters, %s · %s'):format(tostring(m.step or '-'), m.model:count() / 1e6, m.dtype, reads))
   print(saved.report(m.report))
   print(m.model)
   return 0
 end
 
-function M.run(o)
-  local saved = require 'datamux.saved'
-  require('datamux.launch').device(o.device or 'cpu', o.threads)
-  local published = require 'datamux.import.command'
-  if o.action == 'convert' then return published.convert(o) end
-  if o.action == 'info' then return (published.has(o.model) and published.info or info)(o) end
-  if o.action == 'import' then
-    local dir, report = saved.export(o.model, { to = o.to or o.to_folder or o.model:match '([^/]+)/*$' })
-    io.stderr:write(saved.report(report), '\n')
-    print(dir)
-    return 0
-  end
-  if o.action == 'export' then
-    print(saved.export(o.model, { to = o.to }))
-    return 0
-  end
-  io.write(saved.card_of(o.model))
+function actions.export(o)
+  print((require('datamux.saved').export(o.model, { to = o.to })))
   return 0
+end
+
+actions['import'] = function(o)
+  local saved = require 'datamux.saved'
+  local dir, report = saved.export(o.model, { to = o.to or o.model:match '([^/]+)/*$' })
+  io.stderr:write(saved.report(report), '\n')
+  print(dir)
+  return 0
+end
+
+function actions.quantize(o)
+  local saved, sys = require 'datamux.saved', require 'datamux.sys'
+  local bare = o.model:gsub(':[%w-]+$', ''):gsub('/+$', '')
+  local run = sys.kind(bare .. '/.datamux-run') == 'file' and bare or sys.kind(bare .. '/latest') and bare .. '/latest'
+  local to = o.to or run and run .. '/model-int8' or bare .. '-int8'
+  print((saved.export(o.model, { to = to, int8 = true })))
+  return 0
+end
+
+function actions.convert(o) return require('datamux.import.command').convert(o) end
+
+function actions.card(o)
+  io.write(require('datamux.saved').card_of(o.model))
+  return 0
+end
+
+function M.run(o)
+  local offers = { ls = true, get = true, rm = true }
+  if not offers[o.action] then
+    require('datamux.launch').device(o.device or 'cpu', o.threads)
+    if not require('datamux.sys').kind(o.model) then o.model = require('datamux.hub').find(o.model) or o.model end
+  end
+  return actions[o.action](o)
 end
 
 return M

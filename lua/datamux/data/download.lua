@@ -1,5 +1,6 @@
 -- download.lua -- fetching data sets through libcurl: pinned checksums, several addresses, resumed where it stopped.
 local ffi = require 'ffi'
+local lfs = require 'lfs'
 local sys = require 'datamux.sys'
 local zip = require 'datamux.data.zip'
 
@@ -74,17 +75,19 @@ local elsewhere = {
 function M.known(folder) return M.sets[folder] ~= nil end
 
 local URL, WRITEDATA, FAILONERROR, FOLLOW, RESUME, CONNECT, LOW, SLOW = 10002, 10001, 45, 52, 30116, 78, 19, 20
+local HTTPAUTH, BEARER, TOKEN, STATUS = 107, 64, 10220, 0x200002
 
 local curl
 
--- Adds what `url` has beyond the bytes of `part` to it. Returns true, or nil and the reason.
-local function fetch_url(url, part)
+--- Adds what `url` has beyond the bytes of `part` to it. token: for servers that want one, or nil. Returns true, or
+--- nil, the reason, and the status that the server gave (0: none).
+function M.url(url, part, token)
   local ok
   ok, curl = pcall(ffi.load, 'libcurl.so.4')
-  if not ok then return nil, 'libcurl.so.4 is not installed (Debian: libcurl4)' end
-  local have = sys.kind(part) == 'file' and #sys.read(part) or 0
+  if not ok then return nil, 'libcurl.so.4 is not installed (Debian: libcurl4)', 0 end
+  local have = lfs.attributes(part, 'size') or 0
   local file = ffi.C.fopen(part, 'ab')
-  if file == nil then return nil, part .. ' cannot be written' end
+  if file == nil then return nil, part .. ' cannot be written', 0 end
   local h = curl.curl_easy_init()
   local function long(v) return ffi.cast('long', v) end
   curl.curl_easy_setopt(h, URL, ffi.cast('const char *', url))
@@ -95,15 +98,21 @@ local function fetch_url(url, part)
   curl.curl_easy_setopt(h, LOW, long(100))           -- give up below 100 bytes/s
   curl.curl_easy_setopt(h, SLOW, long(30))           -- for 30 s
   if have > 0 then curl.curl_easy_setopt(h, RESUME, ffi.cast('int64_t', have)) end
+  if token then
+    curl.curl_easy_setopt(h, HTTPAUTH, long(BEARER))
+    curl.curl_easy_setopt(h, TOKEN, ffi.cast('const char *', token))
+  end
   local code = curl.curl_easy_perform(h)
+  local status = ffi.new 'long[1]'
+  curl.curl_easy_getinfo(h, ffi.cast('int', STATUS), status)
   local why = ffi.string(curl.curl_easy_strerror(code))
   curl.curl_easy_cleanup(h)
   ffi.C.fclose(file)
   if code == 33 or (code == 22 and have > 0) then    -- this address cannot continue: from the start
     os.remove(part)
-    return fetch_url(url, part)
+    return M.url(url, part, token)
   end
-  if code ~= 0 then return nil, ('%s: %s'):format(url, why) end
+  if code ~= 0 then return nil, ('%s: %s'):format(url, why), tonumber(status[0]) end
   return true
 end
 
@@ -126,7 +135,7 @@ local function fetch_one(set, home, reasons)
   local part = home .. '/download.part'
   for _, url in ipairs(set.urls) do
     io.stderr:write(('downloading %s\n'):format(url))
-    local ok, why = fetch_url(url, part)
+    local ok, why = M.url(url, part)
     local files
     if ok then
       files, why = unpack_files(set, part)
