@@ -1,6 +1,6 @@
 -- command.lua -- how soon the command answers: help, completion, resolved values, the prompt, the first line of a run.
--- Run by it: build/datamux bench/command.lua [REPEATS]. Each is run so many times (20) after one that warms up; median, with
--- the least and the most, in ms of wall clock. With DATAMUX_DATA also a run on SST-2 whose texts are cached.
+-- Run by it: build/datamux bench/command.lua [REPEATS]. Each is run so many times (20) after one that warms up: median,
+-- least and most, in ms of wall clock. With DATAMUX_DATA also a run on SST-2 whose texts are cached.
 local host = require 'datamux.host'
 local sys = require 'datamux.sys'
 local C = require('datamux.ffi').C
@@ -51,6 +51,8 @@ local function prompt()
   return t / 1e6
 end
 
+local SHORT = ' warmup.steps=1 train.steps=1 eval.groupings=1 eval.bootstrap=0'
+
 local cases = {
   { 'datamux --help', whole '--help' }, { 'datamux --version', whole '--version' },
   { 'datamux help run', whole 'help run' },
@@ -58,12 +60,11 @@ local cases = {
   { 'datamux recipes/quickstart.lua -n', whole 'recipes/quickstart.lua -n' },
   { 'datamux explain E203', whole 'explain E203' }, { 'datamux runs ls', whole('runs ls -o ' .. dir) },
   { 'datamux: to the prompt', prompt },
-  { 'datamux recipes/quickstart.lua: to the first step', first_line 'recipes/quickstart.lua warmup.steps=1 train.steps=1 '
-    .. 'eval.groupings=1 eval.bootstrap=0' },
+  { 'datamux recipes/quickstart.lua: to the first step', first_line('recipes/quickstart.lua' .. SHORT) },
 }
 if os.getenv 'DATAMUX_DATA' then
   cases[#cases + 1] = { 'datamux recipes/sst2_n5.lua profile=small, cached: to the first step',
-    first_line 'recipes/sst2_n5.lua profile=small warmup.steps=1 train.steps=1 eval.groupings=1 eval.bootstrap=0' }
+    first_line('recipes/sst2_n5.lua profile=small' .. SHORT) }
 end
 print('| command | median, ms | least | most |\n| --- | --: | --: | --: |')
 for _, c in ipairs(cases) do
