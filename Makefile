@@ -14,6 +14,7 @@ help:
 	@echo 'make bench       time training and inference beside PyTorch and ONNX Runtime (own environment)'
 	@echo 'make sanitize    the op specs under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make install     into PREFIX=$(PREFIX)'
+	@echo 'make deb         a Debian package, in $(BUILD)-deb/'
 	@echo 'make clean       remove $(BUILD)/'
 
 packages:
@@ -56,7 +57,11 @@ install: build
 	@cmake --install $(BUILD) --prefix $(PREFIX) > /dev/null
 	@echo "installed $(PREFIX)/bin/datamux"
 
-clean:
-	rm -rf $(BUILD) $(BUILD)-asan
+deb:
+	@cmake/packages.sh dpkg-dev
+	@cmake/deb.sh $(BUILD)-deb
 
-.PHONY: all help packages configure build run test docs bench sanitize install clean
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-deb
+
+.PHONY: all help packages configure build run test docs bench sanitize install deb clean

@@ -29,7 +29,7 @@ local function documents(dir, out)
     local path = dir .. '/' .. name
     if name:find '%.md$' then
       out[#out + 1] = path
-    elseif not name:find '^%.' and lfs.attributes(path, 'mode') == 'directory' then
+    elseif not name:find '^%.' and name ~= 'reference' and lfs.attributes(path, 'mode') == 'directory' then
       documents(path, out)
     end
   end

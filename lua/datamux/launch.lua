@@ -3,10 +3,18 @@ local errors = require 'datamux.errors'
 
 local M = {}
 
---- Loads a recipe file: the recipe, or nil when it was a script (returned nothing). `rest` becomes arg. Raises E207,
---- E208, and what the recipe's own keys raise.
+-- A recipe that came with the command: recipes/x.lua under share/datamux, where it is not under the working directory.
+local function installed(path)
+  local prefix = require('datamux.host').exe():match '^(.*)/bin/[^/]+$'
+  return prefix and path:find '^recipes/' and ('%s/share/datamux/%s'):format(prefix, path)
+end
+
+--- Loads a recipe file: the recipe, or nil when it was a script (returned nothing). recipes/NAME.lua that is not here
+--- is the installed one. `rest` becomes arg. Raises E207, E208, and what the recipe's own keys raise.
 function M.load(path, rest)
   local sys = require 'datamux.sys'
+  local ours = sys.kind(path) ~= 'file' and installed(path)
+  if ours and sys.kind(ours) == 'file' then path = ours end
   if sys.kind(path) ~= 'file' then
     local folder, name = path:match '^(.*/)([^/]+)$'
     local recipes = {}

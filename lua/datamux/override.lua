@@ -128,11 +128,30 @@ function M.paths()
   return out
 end
 
+-- What other programmes call the last part of a key.
+local elsewhere = { learning_rate = 'lr', batch_size = 'rows', weight_decay = 'decay', num_train_epochs = 'epochs',
+                    max_steps = 'steps', max_seq_length = 'length', seq_len = 'length', num_instances = 'n',
+                    hidden_size = 'width', num_layers = 'layers', num_heads = 'heads' }
+
+-- The keys that are meant by another programme's name: those of the same group, else of any.
+local function renamed(key)
+  local group, last = key:match '^(.-)([^.]+)$'
+  local inside, any = {}, {}
+  for _, path in ipairs(elsewhere[last] and M.paths() or {}) do
+    if path:match '[^.]+$' == elsewhere[last] then
+      any[#any + 1] = path
+      if group ~= '' and path:sub(1, #group) == group then inside[#inside + 1] = path end
+    end
+  end
+  return #inside > 0 and inside or any
+end
+
 --- Raises E201 for a key that is not there. prefix: the group it was looked for in, if any; value: the text it was
 --- given, if any.
 function M.unknown(key, where, prefix, value)
   local near = prefix and errors.close(key:match '[^.]+$', schema.names(prefix.entry), 3) or {}
   for i, name in ipairs(near) do near[i] = prefix.path and prefix.path .. '.' .. name or name end
+  if #near == 0 then near = renamed(key) end
   if #near == 0 then near = errors.close(key, M.paths(), 3) end
   if #near == 0 then                                    -- by the last part alone: learning_rate, or n for N
     local last, leaves = key:match '[^.]+$', {}

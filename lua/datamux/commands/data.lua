@@ -95,6 +95,7 @@ function actions.get(o)
   for _, name in ipairs(o.names) do
     local set = find(name)
     local ok, why = download.fetch(set.folder, cache.root() .. '/datasets')
+    if not ok and set.name == 'conll2003' then why = 'its text belongs to Reuters and may not be passed on' end
     if not ok then
       errors.raise(#set.urls > 0 and 'E801' or 'E310', { what = ('%s cannot be downloaded: %s'):format(set.name, why),
         fix = ('get the files %s yourself, then: datamux data add %s FILE ...'):format(table.concat(set.files, ', '),

@@ -6,7 +6,7 @@ function M.configure(p)
 end
 
 local function first(command)
-  local f = io.popen(command .. ' 2> /dev/null')
+  local f = io.popen(('{ %s; } 2> /dev/null'):format(command))
   local line = f and f:read '*l'
   if f then f:close() end
   return line ~= '' and line or nil

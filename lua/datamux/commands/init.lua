@@ -97,7 +97,7 @@ local function complain(p, message)
   local flag = text:match "^unknown option '(.-)'"
   local key = published[flag]
   errors.raise('E200', {
-    what = text, near = near and near:gsub("'", ''),
+    what = text, near = not key and near and near:gsub("'", ''):gsub('^one of these: ', '') or nil,
     fix = key and ('%s=VALUE (a key of the recipe; all keys: datamux help keys)'):format(key)
       or p:get_usage():gsub('^Usage: ', ''):gsub('\n%s+', ' ') })
 end
