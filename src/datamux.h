@@ -86,6 +86,7 @@ typedef struct dm_memory {
   double scratch;     /* held by the backend */
   double peak;        /* highest live + scratch so far */
   double allocs;      /* calls that reached the system so far: constant in a steady state */
+  double moves;       /* times that scratch or a step's memory was replaced: recordings from before are void */
 } dm_memory;
 
 /* Opens "cpu", "cuda", "cuda:1" or "auto" (CUDA where it works, else the CPU). The device is shared:

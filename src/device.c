@@ -222,6 +222,7 @@ dm_status dm_scratch(dm_device *d, size_t bytes, void **p) {
     dm_status s = d->backend->alloc(d, size, &fresh);
     if (s) return s;
     if (d->scratch) d->backend->free(d, d->scratch);
+    d->memory.moves += 1;
     d->scratch = fresh;
     d->memory.scratch += (double)size - (double)d->scratch_size;
     d->memory.allocs += 1;

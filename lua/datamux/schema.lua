@@ -72,6 +72,7 @@ M.root = group('recipe', 'a run', {
   leaf('device', 'string', 'auto', 'auto, cpu, cuda or cuda:N'),
   leaf('precision', 'string', 'f32', 'type of activations and of the weights that are read; bf16 keeps f32 masters',
     { choice = { 'f32', 'bf16' } }),
+  leaf('capture', 'boolean', true, 'GPU: a step is recorded once for each padded length, and replayed'),
   group('model', 'the network', {
     leaf('kind', 'string', 'tmux', 'texts: multiplexed, or the plain Transformer; images: cnn or mlp',
       { choice = { 'tmux', 'plain', 'cnn', 'mlp' } }),

@@ -113,6 +113,12 @@ function M.step(fn, ...)
   return a, b, c
 end
 
+--- Whether the device can record a step and replay it (see datamux.capture).
+function M.records() return ffi.string(C.dm_device_name(M.device())) ~= 'cpu' end
+
+--- Bytes of the running step so far.
+function M.used() return C.dm_arena_used(step_arena) end
+
 --- True inside a step.
 function M.inside() return current ~= nil end
 
@@ -128,11 +134,11 @@ function M.knobs(o)
   check(C.dm_device_knobs(M.device(), knobs))
 end
 
---- Bytes: { live, used, scratch, peak, allocs }; see dm_memory in the header.
+--- Bytes: { live, used, scratch, peak }, and how often: { allocs, moves }; see dm_memory in the header.
 function M.memory()
   check(C.dm_device_memory(M.device(), memory))
   return { live = memory.live, used = memory.used, scratch = memory.scratch, peak = memory.peak,
-           allocs = memory.allocs }
+           allocs = memory.allocs, moves = memory.moves }
 end
 
 return M

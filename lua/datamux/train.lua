@@ -14,6 +14,7 @@ local evaluate = require 'datamux.evaluate'
 local metrics = require 'datamux.metrics'
 local assemble = require 'datamux.assemble'
 local errors = require 'datamux.errors'
+local capture = require 'datamux.capture'
 local checkpoint = require 'datamux.checkpoint'
 local saved = require 'datamux.saved'
 local C = core.C
@@ -32,6 +33,7 @@ function M.new(config, o)
   scope.precision(config.precision)
   self.model = Module.build(assemble.model(config, self.data), config.seed)
   self.optimiser = Optimiser.new(self.model, { kind = config.train.optimiser })
+  self.recorder = capture.new(config.capture)
   self.stages = assemble.stages(config, self.data)
   self.at = { stage = 1, step = 0, global = 0, update = 0, seconds = 0, best = nil, history = {} }
   if o.resume then self:restore(o.resume) end
@@ -59,6 +61,18 @@ local function objective(model, q, stage)
   return point.scale(loss, 1 / stage.accumulate), out
 end
 
+--- Gradients of a prepared batch, which stay in the parameters' block: what is recorded where the device can. stage:
+--- { alpha, accumulate }. Returns { loss, task, retrieval, hits (tensors), written (parameters that have a gradient) }.
+function M.differentiate(q, model, stage)
+  local loss, out = tape.recording(objective, model, q, stage)
+  tape.backward(loss)
+  local written = {}
+  for _, e in ipairs(model.block.list) do
+    if e.tensor.grad then written[#written + 1] = e.tensor end
+  end
+  return { loss = loss, task = out.task, retrieval = out.retrieval, hits = out.hits, written = written }
+end
+
 local function gradients(self, stage, step, part)
   local model, n = self.model, self.config.mux.n
   local per_epoch = stage.loader:steps_per_epoch()
@@ -67,9 +81,10 @@ local function gradients(self, stage, step, part)
   local q = model:prepare(batch, {
     seed = self.config.seed, step = self.at.global, task = stage.task, alive = alive(stage, step, n),
     retrieval = (not stage.task or stage.alpha > 0) and stage.targets or 0 })
-  local loss, out = tape.recording(objective, model, q, stage)
-  tape.backward(loss)
-  local r = { loss = loss:item() * stage.accumulate, examples = batch.n, rows = batch.B }
+  local out = self.recorder:run(stage.name .. (part == 0 and '' or ', added'), M.differentiate, q, model,
+    stage)
+  for _, t in ipairs(out.written) do t.grad = t.store end
+  local r = { loss = out.loss:item() * stage.accumulate, examples = batch.n, rows = batch.B }
   if out.task then r.task = out.task:item() end
   if out.retrieval then
     r.retrieval = out.retrieval:item()
