@@ -16,7 +16,7 @@ local M = {}
 local Recorder = {}
 Recorder.__index = Recorder
 
-local LIMIT = 16                 -- recordings that are kept: those used last
+local LIMIT = 32                 -- recordings that are kept, those used last: inputs take turns in two places
 local SEEN = 256                 -- shapes that are remembered
 
 --- A recorder for one model's steps. on: false runs everything as it is written; so does DATAMUX_PROFILE.

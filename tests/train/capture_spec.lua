@@ -33,7 +33,7 @@ local function same(stage, overrides)
   local eager, _, loss = after_ten(stage, with(overrides, 'capture=false'))
   local recorded, s, other = after_ten(stage, with(overrides, 'capture=true'))
   local what = table.concat(overrides, ' ')
-  assert.is_true(s.recorder.replayed >= 5, ('%s: %d replays'):format(what, s.recorder.replayed))
+  assert.is_true(s.recorder.replayed >= 4, ('%s: %d replays'):format(what, s.recorder.replayed))
   assert.are.equal(loss, other, what)
   assert.is_true(eager == recorded, what .. ': the weights differ')
 end
@@ -52,12 +52,28 @@ describe('a recorded step', function()
     same(2, {})
   end)
 
+  it('takes inputs that were brought beside the step before, to the same bits', function()
+    if not gpu then return pending 'the CPU does not record' end
+    local brought, s, loss = after_ten(2, {})
+    assert.is_nil(s.brought)                                     -- of the last step nothing follows
+    local config = recipe.resolve(base, {})
+    local late = train.new(config, { log = log.new { mode = 'none' } })
+    local other
+    for step = 1, 10 do
+      other = late:step(late.stages[2], step).loss
+      assert.are.equal(step < 10, late.brought ~= nil)
+      late.brought = nil
+    end
+    assert.are.equal(loss, other)
+    assert.is_true(brought == ffi.string(late.model.block.p:host(), late.model.block.p:bytes()), 'the weights differ')
+  end)
+
   it('adds the gradients of several batches', function()
     if not gpu then return pending 'the CPU does not record' end
     same(2, { 'train.accumulate=2', 'train.steps=10', 'data.length=4' })
   end)
 
-  it('is recorded once for each length, and keeps 16', function()
+  it('is recorded once for each length and place', function()
     if not gpu then return pending 'the CPU does not record' end
     local _, s = after_ten(1, { 'data.fixed=false', 'data.multiple=2', 'demux.kind=index', 'demux.read=cls',
                                 'data.length=4' })
