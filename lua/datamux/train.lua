@@ -32,6 +32,7 @@ function M.new(config, o)
   self.data = assemble.data(config)
   scope.precision(config.precision)
   self.model = Module.build(assemble.model(config, self.data), config.seed)
+  if self.model.encoder then self.model.encoder:recomputes(config.train.recompute) end
   self.optimiser = Optimiser.new(self.model, { kind = config.train.optimiser })
   self.recorder = capture.new(config.capture)
   self.stages = assemble.stages(config, self.data)
