@@ -152,6 +152,7 @@ dm_status dm_arena_reset(dm_arena *a) {
   a->last = a->first;
   if (!a->first || !a->first->next) return DM_OK;
   size_t size = (size_t)dm_arena_size(a);
+  a->device->memory.moves += 1;
   chunks_free(a->first, a->device);
   a->first = a->last = NULL;
   dm_chunk *c;

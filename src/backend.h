@@ -44,7 +44,8 @@ struct dm_backend {
   dm_status (*knobs)(dm_device *d);                       /* optional: NULL = nothing to mirror */
   dm_status (*capture)(dm_device *d, int what, void **graph);   /* optional: NULL = run eagerly */
   dm_status (*replay)(dm_device *d, void *graph);         /* optional, with capture */
-  dm_status (*mark)(dm_device *d, int number);            /* optional: NULL = the host's clock, as work is done at once */
+  dm_status (*ahead)(dm_device *d, int what, int place);  /* optional: NULL = nothing runs beside the step */
+  dm_status (*mark)(dm_device *d, int number);            /* optional: NULL = the host's clock */
   dm_status (*between)(dm_device *d, int from, int to, double *seconds);   /* optional, with mark */
   /* optional, both or neither: products of a finished model in int8 */
   dm_status (*int8_pack)(dm_device *d, dm_tensor *q, dm_tensor *scale, const dm_tensor *w);

@@ -27,7 +27,7 @@
 
 #pragma GCC visibility push(default)
 
-enum { DM_ABI = 3 };
+enum { DM_ABI = 4 };
 
 /* -- status ----------------------------------------------------------------------------------- */
 
@@ -86,6 +86,7 @@ typedef struct dm_memory {
   double scratch;     /* held by the backend */
   double peak;        /* highest live + scratch so far */
   double allocs;      /* calls that reached the system so far: constant in a steady state */
+  double moves;       /* times that scratch or a step's memory was replaced: recordings from before are void */
 } dm_memory;
 
 /* Opens "cpu", "cuda", "cuda:1" or "auto" (CUDA where it works, else the CPU). The device is shared:
@@ -116,11 +117,20 @@ dm_status dm_device_capture(dm_device *d, int32_t what, void **graph);
 dm_status dm_device_replay(dm_device *d, void *graph);
 
 /* Waits until the device has done what it was given; an error of work in flight comes up here. Errors: EDEVICE. */
+/* Work for a later step beside the step that runs, on a device that does both at once (CUDA). From BEGIN to END all that
+** is asked for belongs to `place`: puts, which go through pinned memory, fills, casts; ops that need scratch memory are
+** refused. USE: what is asked for from here on comes after the place's END. DONE: the next BEGIN of the place comes after
+** what was asked for so far. Two places, 0 and 1, take turns. None of it makes the host wait for the running step.
+** Errors: EARG, ECAPTURE (inside a captured step, or a device that works at once). */
+enum { DM_AHEAD_BEGIN = 0, DM_AHEAD_END = 1, DM_AHEAD_USE = 2, DM_AHEAD_DONE = 3 };
+dm_status dm_device_ahead(dm_device *d, int32_t what, int32_t place);
+
+/* Waits until all that was asked for is done. */
 dm_status dm_device_sync(dm_device *d);
 
-/* Moments in the order of the device's own work, numbered by the caller from 0 below DM_MARKS: mark notes one after all that
-** was asked for so far, and returns at once; between waits for moment `to` and gives the seconds from `from`. Errors: EARG
-** (a number out of range, a moment that was never noted), ECAPTURE. */
+/* Moments in the order of the device's own work, numbered by the caller from 0 below DM_MARKS: mark notes one after all
+** that was asked for so far, and returns at once; between waits for moment `to` and gives the seconds from `from`.
+** Errors: EARG (a number out of range, a moment that was never noted), ECAPTURE. */
 enum { DM_MARKS = 1024 };
 dm_status dm_device_mark(dm_device *d, int32_t number);
 dm_status dm_device_between(dm_device *d, int32_t from, int32_t to, double *seconds);

@@ -170,6 +170,14 @@ dm_status dm_device_replay(dm_device *d, void *graph) {
   return d->backend->replay(d, graph);
 }
 
+dm_status dm_device_ahead(dm_device *d, int32_t what, int32_t place) {
+  if (!d->backend->ahead) return dm_fail(DM_ECAPTURE, "ahead: %s works at once, expected a CUDA device", d->name);
+  if (what < DM_AHEAD_BEGIN || what > DM_AHEAD_DONE || place < 0 || place > 1) {
+    return dm_fail(DM_EARG, "ahead: what is %d, place is %d, expected 0 .. 3 and 0 .. 1", what, place);
+  }
+  return d->backend->ahead(d, what, place);
+}
+
 dm_status dm_device_sync(dm_device *d) { return d->backend->sync(d); }
 
 /* -- moments --------------------------------------------------------------------------------------------- */
@@ -222,6 +230,7 @@ dm_status dm_scratch(dm_device *d, size_t bytes, void **p) {
     dm_status s = d->backend->alloc(d, size, &fresh);
     if (s) return s;
     if (d->scratch) d->backend->free(d, d->scratch);
+    d->memory.moves += 1;
     d->scratch = fresh;
     d->memory.scratch += (double)size - (double)d->scratch_size;
     d->memory.allocs += 1;

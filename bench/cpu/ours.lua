@@ -1,7 +1,7 @@
 -- ours.lua -- T-MUX at the sizes given: the time of a training step, or of a forward pass, and its floor.
 --   datamux bench/cpu/ours.lua [mode=train|infer] [network=index|unbind|plain] [layers=12 width=768 heads=12
---                               vocab=50265 n=20 length=64 rows=4 steps=6 warmup=2 threads=0 int8=0 device=cpu
---                               precision=f32 square=2048]
+--                               vocab=50265 n=20 length=64 rows=4 steps=6 warmup=3 threads=0 int8=0 device=cpu
+--                               precision=f32 square=2048 capture=1]
 -- index: as published, index prefix and CLS read-out. unbind: without prefix, each position unbound in a quarter of the
 -- width, then averaged. plain, and whatever has n=1: the Transformer that reads one instance a row, averaged over its
 -- positions. rows=8,16,32: the one at which most rows are answered a second, tried in this order while that grows by
@@ -13,16 +13,19 @@
 -- the longest first.
 local ffi = require 'ffi'
 local dm = require 'datamux'
+local capture = require 'datamux.capture'
 local core = require 'datamux.ffi'
 local estimate = require 'datamux.estimate'
 local infer = require 'datamux.infer'
 local json = require 'datamux.json'
 local safetensors = require 'datamux.safetensors'
 local Optimiser = require 'datamux.optim'
+local differentiate = require('datamux.train').differentiate
 local C = core.C
 
 local o = { mode = 'train', network = 'index', layers = 12, width = 768, heads = 12, vocab = 50265, n = 20, length = 64,
-            rows = 4, steps = 6, warmup = 2, threads = 0, int8 = 0, device = 'cpu', precision = 'f32', square = 2048 }
+            rows = 4, steps = 6, warmup = 3, threads = 0, int8 = 0, device = 'cpu', precision = 'f32', square = 2048,
+            capture = 1 }
 local choices = { mode = ' train infer ', network = ' index unbind plain ' }
 local tries = { o.rows }
 for _, word in ipairs(arg) do
@@ -98,6 +101,7 @@ end
 
 local batch
 local out = { program = 'datamux ' .. ffi.string(C.dm_version()) .. (o.int8 == 1 and ' int8' or ''), mode = o.mode }
+local recorder = capture.new(o.capture == 1)
 local step
 
 if o.mode == 'train' then
@@ -108,20 +112,19 @@ if o.mode == 'train' then
     dm.scope.knobs { seed = 1, step = k, update = k, lr = 1e-4 }
     dm.step(function()
       local q = model:prepare(batch, { seed = 1, step = k, task = true, retrieval = 1 })
-      local l = dm.tape.recording(function()
-        local y = model:forward(q)
-        return y.retrieval and dm.add(dm.scale(y.task, 0.9), dm.scale(y.retrieval, 0.1)) or y.task
-      end)
-      dm.tape.backward(l)
-      out.loss = l:item()
+      local y = recorder:run('train', differentiate, q, model, { alpha = 0.1, accumulate = 1 })
+      for _, t in ipairs(y.written) do t.grad = t.store end
+      out.loss = y.loss:item()
     end)
     optimiser:step()
   end
 else
   local model, path
+  local function answer(q) return { logits = model:forward(q).logits } end
   function step(k)
     dm.step(function()
-      out.logit = model:forward(model:prepare(batch, { seed = 1, step = k, task = true })).logits:host()[0]
+      local q = model:prepare(batch, { seed = 1, step = k, task = true })
+      out.logit = recorder:run('infer', answer, q).logits:host()[0]
     end)
   end
   if o.device ~= 'cpu' then

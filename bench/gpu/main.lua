@@ -4,11 +4,12 @@
 --                 [square=8192] [profile=1] [quick=1] [json=FILE]
 -- n: instances a row; 1 is the plain Transformer. rows: tried in this order by ours and by PyTorch, each for itself, as
 -- long as more rows a second are answered (torch.compile takes PyTorch's). quick: N = 20 alone, 32 rows, one round.
--- "of products": the matrix products that a step needs, at the rate of one product of square matrices measured in the
--- same run, over the step's time: the part of the tensor cores' reachable rate that is used. Then: texts a second by
--- N with the limit N L / (L + prefix), the time of one row, and where a training step's time goes, by moments on the
+-- "of products": the matrix products that a step needs, at the rate of one product of square matrices measured in
+-- the same run, over the step's time: the part of the tensor cores' reachable rate that is used. Then: texts a second
+-- by N with the limit N L / (L + prefix), the time of one row, and where a step's time goes, by moments on the
 -- device around each op (profile=0 leaves it out). Tried without a card by sizes such as device=cpu precision=f32
--- layers=2 width=64 heads=2 vocab=500 length=12 rows=1,2 square=256.
+-- layers=2 width=64 heads=2 vocab=500 length=12 rows=1,2 square=256. Ours replays recorded steps (datamux.capture), but
+-- not where ops are timed.
 local errors = require 'datamux.errors'
 local json = require 'datamux.json'
 package.path = 'bench/?.lua;' .. package.path

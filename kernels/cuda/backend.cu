@@ -51,9 +51,32 @@ static dm_status verb_alloc(dm_device *d, size_t bytes, void **p) {
 
 static void verb_free(dm_device *, void *p) { cudaFree(p); }
 
-/* The host's bytes are copied out before the call returns: the memory is pageable. */
+static size_t aligned(size_t n) { return (n + 255) / 256 * 256; }
+
+/* Room for n more bytes in the pinned memory of a place; what is under way from the old block gets there first. */
+static dm_status grow(dm_device *d, cuda_place *p, size_t n) {
+  if (p->used + n <= p->size) return DM_OK;
+  size_t size = 2 * (p->size + n);
+  char *fresh = NULL;
+  dm_status s = cuda_check(d, cudaStreamSynchronize(cuda_of(d)->copies));
+  if (!s) s = cuda_check(d, cudaMallocHost((void **)&fresh, size));
+  if (s) return s;
+  if (p->host) cudaFreeHost(p->host);
+  p->host = fresh;
+  p->size = size;
+  p->used = 0;
+  return DM_OK;
+}
+
+/* The host's bytes are copied out before the call returns: the memory is pageable, or a pinned copy is made. */
 static dm_status verb_put(dm_device *d, void *dst, const void *host, size_t n) {
   dm_status s = refuse_capture(d, "put: a copy from the host");
+  cuda_place *p = cuda_of(d)->ahead;
+  if (!s && p) s = grow(d, p, aligned(n));
+  if (!s && p) {
+    host = memcpy(p->host + p->used, host, n);
+    p->used += aligned(n);
+  }
   return s ? s : cuda_check(d, cudaMemcpyAsync(dst, host, n, cudaMemcpyHostToDevice, cuda_of(d)->stream));
 }
 
@@ -76,6 +99,10 @@ static dm_status verb_knobs(dm_device *d) {
 }
 
 dm_status scratch(dm_device *d, size_t bytes, void **p) {
+  if (cuda_of(d)->ahead) {
+    return fail(DM_ECAPTURE, "%s: needs scratch memory, which is the running step's: not allowed ahead of it",
+                cuda_of(d)->op);
+  }
   dm_status s = cuda_host->scratch(d, bytes, p);
 #ifndef __CUDACC__
   void *walled_off = s ? NULL : emulated_scratch(bytes);
@@ -97,7 +124,13 @@ static void verb_close(dm_device *d) {
   if (c->lt) cublasLtDestroy(c->lt);
   cudaFree(c->workspace);
   cudaFree(c->knobs);
-  if (c->stream) cudaStreamDestroy(c->stream);
+  for (cuda_place &p : c->places) {
+    if (p.there) cudaEventDestroy(p.there);
+    if (p.past) cudaEventDestroy(p.past);
+    if (p.host) cudaFreeHost(p.host);
+  }
+  if (c->copies) cudaStreamDestroy(c->copies);
+  if (c->steps) cudaStreamDestroy(c->steps);
   free(c);
   d->priv = NULL;
 }
@@ -116,7 +149,13 @@ static dm_status prepare(dm_device *d, int ordinal) {
   c->workspace_size = WORKSPACE;
   c->eager_sync = getenv("DATAMUX_SYNC") != NULL;
   snprintf(d->about, sizeof d->about, "%.60s, %.0f GiB", card.name, (double)card.totalGlobalMem / 1073741824);
-  s = cuda_check(NULL, cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking));
+  s = cuda_check(NULL, cudaStreamCreateWithFlags(&c->steps, cudaStreamNonBlocking));
+  if (!s) s = cuda_check(NULL, cudaStreamCreateWithFlags(&c->copies, cudaStreamNonBlocking));
+  for (cuda_place &p : c->places) {
+    if (!s) s = cuda_check(NULL, cudaEventCreateWithFlags(&p.there, cudaEventDisableTiming));
+    if (!s) s = cuda_check(NULL, cudaEventCreateWithFlags(&p.past, cudaEventDisableTiming));
+  }
+  c->stream = c->steps;
   if (!s) s = cuda_check(NULL, cudaMalloc((void **)&c->knobs, sizeof *c->knobs));
   if (!s) s = cuda_check(NULL, cudaMalloc(&c->workspace, c->workspace_size));
   if (!s) s = cuda_check_lt(d, cublasLtCreate(&c->lt));
@@ -172,6 +211,36 @@ static dm_status verb_replay(dm_device *d, void *graph) {
   return cuda_check(d, cudaGraphLaunch((cudaGraphExec_t)graph, cuda_of(d)->stream));
 }
 
+/* -- ahead of the step --------------------------------------------------------------------------------------------- */
+
+/* Waiting for an event that was never recorded is no waiting: so the first turns need no case of their own. */
+static dm_status verb_ahead(dm_device *d, int what, int number) {
+  cuda_device *c = cuda_of(d);
+  cuda_place *p = &c->places[number];
+  dm_status s = refuse_capture(d, "ahead: work beside the step");
+  if (s) return s;
+  if ((c->ahead != NULL) != (what == DM_AHEAD_END) || (c->ahead && c->ahead != p)) {
+    return fail(DM_EARG, "ahead: what is %d, place is %d, %s", what, number,
+                c->ahead ? "expected the END of the place that began" : "where nothing has begun");
+  }
+  switch (what) {
+    case DM_AHEAD_BEGIN:
+      s = cuda_check(d, cudaEventSynchronize(p->there));          /* the pinned copy of two turns ago has been read */
+      if (!s) s = cuda_check(d, cudaStreamWaitEvent(c->copies, p->past, 0));
+      if (s) return s;
+      p->used = 0;
+      c->ahead = p;
+      c->stream = c->copies;
+      return DM_OK;
+    case DM_AHEAD_END:
+      c->ahead = NULL;
+      c->stream = c->steps;
+      return cuda_check(d, cudaEventRecord(p->there, c->copies));
+    case DM_AHEAD_USE: return cuda_check(d, cudaStreamWaitEvent(c->steps, p->there, 0));
+    default: return cuda_check(d, cudaEventRecord(p->past, c->steps));
+  }
+}
+
 /* -- moments ------------------------------------------------------------------------------------------------------- */
 
 static dm_status verb_mark(dm_device *d, int number) {
@@ -206,7 +275,9 @@ template <int number, class... A, dm_status (*f)(dm_device *, A...)> struct row<
 #ifdef __CUDACC__
     dm_status s = f(d, a...);
 #else
+    emulated_late(cuda_of(d)->stream != cuda_of(d)->steps);
     dm_status s = walled_op(f, d, a...);
+    emulated_late(false);
     if (!s) s = cuda_check(d, cudaPeekAtLastError());
 #endif
     return s || !cuda_of(d)->eager_sync || cuda_of(d)->capturing ? s : verb_sync(d);
@@ -237,6 +308,7 @@ extern "C" __attribute__((visibility("default"))) const dm_backend *dm_backend_e
   table.knobs = verb_knobs;
   table.capture = verb_capture;
   table.replay = verb_replay;
+  table.ahead = verb_ahead;
   table.mark = verb_mark;
   table.between = verb_between;
 #define DM_ROW(op) table.op = row<NUMBER_##op, &cuda_##op>::run;

@@ -25,8 +25,17 @@ typedef __nv_bfloat16 bf16;
 
 /* -- the device -------------------------------------------------------------------------------------------- */
 
+/* Where work for a later step is put together: see dm_device_ahead. */
+typedef struct cuda_place {
+  char       *host;                /* pinned */
+  size_t      size, used;
+  cudaEvent_t there, past;         /* its work is done; what used it is done */
+} cuda_place;
+
 typedef struct cuda_device {
-  cudaStream_t     stream;         /* the one stream: everything is in order */
+  cudaStream_t     stream;         /* where work goes: steps, or between ahead's BEGIN and END copies */
+  cudaStream_t     steps, copies;
+  cuda_place       places[2], *ahead;   /* ahead: the place whose turn it is, NULL outside */
   dm_knobs        *knobs;          /* device memory; kernels read seed, step, update and lr from here */
   cublasLtHandle_t lt;
   void            *workspace;      /* of cuBLASLt; fixed, so that a captured step stays valid */

@@ -39,7 +39,7 @@ local function collect(out, set, batch, q, logits)
     if batch.index[r] >= 0 then out.slot[batch.index[r]] = r % batch.N end
   end
   local at = set.tags and q.task.at
-  for row = 0, logits:rows() - 1 do
+  for row = 0, (at and q.task.count or logits:rows()) - 1 do
     local r = at and math.floor(at[row] / batch.S) or row
     local i = batch.index[r]
     if i >= 0 then

@@ -162,6 +162,9 @@ function M.resolve(t, o)
   if not values['model.inner'] then
     values['model.inner'] = { value = 4 * values['model.width'].value, from = 'derived from model.width' }
   end
+  if o.cuda and values['data.multiple'].from == 'default' then       -- a step is recorded for each padded length
+    values['data.multiple'] = { value = 16, from = 'derived from device' }
+  end
   if not values.name then
     values.name = { value = (o.file or 'recipe'):match '([^/]+)$':gsub('%.lua$', ''), from = 'file name' }
   end

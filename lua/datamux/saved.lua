@@ -12,6 +12,7 @@ local ffi = require 'ffi'
 local cjson = require 'cjson'
 local core = require 'datamux.ffi'
 local assemble = require 'datamux.assemble'
+local capture = require 'datamux.capture'
 local card = require 'datamux.card'
 local checkpoint = require 'datamux.checkpoint'
 local errors = require 'datamux.errors'
@@ -364,8 +365,8 @@ function M.load(path, o)
   if o.int8 and not d.data.int8 then infer.int8(net) end
   return setmetatable({ model = net, tokenizer = d.data.tok, labels = d.data.label_names, n = d.config.mux.n,
     output = d.data.output or 'classify', pairs = d.data.pairs or false, config = d.config, path = path, step = step,
-    report = report, file = file, data = d.data, images = fit.images(d.config), dtype = (o.int8 or d.data.int8)
-    and 'int8' or 'f32' }, Model)
+    report = report, file = file, data = d.data, images = fit.images(d.config), recorder = capture.new(d.config.capture),
+    dtype = (o.int8 or d.data.int8) and 'int8' or 'f32' }, Model)
 end
 
 -- What the report of a run says, or nil.
@@ -411,16 +412,18 @@ end
 
 -- -- using -----------------------------------------------------------------------------------------------------------
 
-local function forward(model, batch)
-  local q = model:prepare(batch, { seed = 0, step = 0, task = true })
-  local logits = model:forward(q).logits
-  batch.at, batch.answers = q.task and q.task.at, logits:rows()
+local function run(q, model) return { logits = model:forward(q).logits } end
+
+local function forward(self, batch)
+  local q = self.model:prepare(batch, { seed = 0, step = 0, task = true })
+  local logits = self.recorder:run('forward', run, q, self.model).logits
+  batch.at, batch.answers = q.task and q.task.at, q.task and q.task.count or logits:rows()
   return logits:host(), logits:cols()
 end
 
 --- The network's answers to a batch (see predict.lua): logits as a C array [R, K], and K; batch.answers = R, and for
 --- taggers batch.at = the places of those rows in the batch. The one place where a finished model is run.
-function Model:logits(batch) return scope.step(forward, self.model, batch) end
+function Model:logits(batch) return scope.step(forward, self, batch) end
 
 --- How a model's batches are made, for evaluate.score.
 function M.options(model)

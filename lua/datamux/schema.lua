@@ -72,6 +72,7 @@ M.root = group('recipe', 'a run', {
   leaf('device', 'string', 'auto', 'auto, cpu, cuda or cuda:N'),
   leaf('precision', 'string', 'f32', 'type of activations and of the weights that are read; bf16 keeps f32 masters',
     { choice = { 'f32', 'bf16' } }),
+  leaf('capture', 'boolean', true, 'GPU: a step is recorded once for each padded length, and replayed'),
   group('model', 'the network', {
     leaf('kind', 'string', 'tmux', 'texts: multiplexed, or the plain Transformer; images: cnn or mlp',
       { choice = { 'tmux', 'plain', 'cnn', 'mlp' } }),
@@ -149,6 +150,8 @@ M.root = group('recipe', 'a run', {
     leaf('steps', 'integer', nil, 'updates, instead of epochs', { min = 0, optional = true }),
     leaf('alpha', 'number', 0.1, 'weight of the retrieval loss; the task has the rest', { min = 0, max = 1 }),
     leaf('accumulate', 'integer', 1, 'batches per update', positive),
+    leaf('recompute', 'boolean', false, 'both stages: encoder layers are computed again in the backward pass, not '
+      .. 'kept; less memory, a third more time, the same bits'),
     leaf('optimiser', 'string', 'adamw', 'AdamW (decay 0 is Adam), or gradient descent',
       { choice = { 'adamw', 'sgd' } }),
     leaf('loss', 'string', 'square', 'images: (tanh - +-1)^2 / 2, or cross-entropy; summed over the instances',

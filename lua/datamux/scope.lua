@@ -113,6 +113,46 @@ function M.step(fn, ...)
   return a, b, c
 end
 
+-- -- ahead of the step ------------------------------------------------------------------------------------------------
+
+local places, turn = {}, 0       -- two arenas for the inputs of later steps, and whose turn it was last
+
+--- Runs fn(...) ahead of the step that follows, beside the one that runs, where the device does both (see records):
+--- tensors made inside live until the turn after the next. Returns what fn returns and the place, for arrive and leave.
+function M.ahead(fn, ...)
+  turn = 1 - turn
+  local place = turn
+  if not places[place] then
+    check(C.dm_arena_new(out_arena, M.device()))
+    places[place] = out_arena[0]
+  end
+  check(C.dm_device_ahead(M.device(), C.DM_AHEAD_BEGIN, place))
+  local outer = current
+  current = places[place]
+  local status = C.dm_arena_reset(current)
+  local ok, result = pcall(fn, ...)
+  current = outer
+  local ended = C.dm_device_ahead(M.device(), C.DM_AHEAD_END, place)
+  if not ok then error(result, 0) end
+  check(status)
+  check(ended)
+  return result, place
+end
+
+--- What is asked for from here on comes after the work of a place.
+function M.arrive(place) check(C.dm_device_ahead(M.device(), C.DM_AHEAD_USE, place)) end
+
+--- A place is given back: its next turn comes after what was asked for so far.
+function M.leave(place) check(C.dm_device_ahead(M.device(), C.DM_AHEAD_DONE, place)) end
+
+-- -- questions ------------------------------------------------------------------------------------------------------
+
+--- Whether the device can record a step and replay it (see datamux.capture).
+function M.records() return ffi.string(C.dm_device_name(M.device())) ~= 'cpu' end
+
+--- Bytes of the running step so far.
+function M.used() return C.dm_arena_used(step_arena) end
+
 --- True inside a step.
 function M.inside() return current ~= nil end
 
@@ -128,11 +168,11 @@ function M.knobs(o)
   check(C.dm_device_knobs(M.device(), knobs))
 end
 
---- Bytes: { live, used, scratch, peak, allocs }; see dm_memory in the header.
+--- Bytes: { live, used, scratch, peak }, and how often: { allocs, moves }; see dm_memory in the header.
 function M.memory()
   check(C.dm_device_memory(M.device(), memory))
   return { live = memory.live, used = memory.used, scratch = memory.scratch, peak = memory.peak,
-           allocs = memory.allocs }
+           allocs = memory.allocs, moves = memory.moves }
 end
 
 return M

@@ -14,6 +14,7 @@ local evaluate = require 'datamux.evaluate'
 local metrics = require 'datamux.metrics'
 local assemble = require 'datamux.assemble'
 local errors = require 'datamux.errors'
+local capture = require 'datamux.capture'
 local checkpoint = require 'datamux.checkpoint'
 local saved = require 'datamux.saved'
 local C = core.C
@@ -31,7 +32,9 @@ function M.new(config, o)
   self.data = assemble.data(config)
   scope.precision(config.precision)
   self.model = Module.build(assemble.model(config, self.data), config.seed)
+  if self.model.encoder then self.model.encoder:recomputes(config.train.recompute) end
   self.optimiser = Optimiser.new(self.model, { kind = config.train.optimiser })
+  self.recorder = capture.new(config.capture)
   self.stages = assemble.stages(config, self.data)
   self.at = { stage = 1, step = 0, global = 0, update = 0, seconds = 0, best = nil, history = {} }
   if o.resume then self:restore(o.resume) end
@@ -59,17 +62,64 @@ local function objective(model, q, stage)
   return point.scale(loss, 1 / stage.accumulate), out
 end
 
-local function gradients(self, stage, step, part)
-  local model, n = self.model, self.config.mux.n
+--- Gradients of a prepared batch, which stay in the parameters' block: what is recorded where the device can. stage:
+--- { alpha, accumulate }. Returns { loss, task, retrieval, hits (tensors), written (parameters that have a gradient) }.
+function M.differentiate(q, model, stage)
+  local loss, out = tape.recording(objective, model, q, stage)
+  tape.backward(loss)
+  local written = {}
+  for _, e in ipairs(model.block.list) do
+    if e.tensor.grad then written[#written + 1] = e.tensor end
+  end
+  return { loss = loss, task = out.task, retrieval = out.retrieval, hits = out.hits, written = written }
+end
+
+-- The inputs of part `part` of a stage's step, number `global` of all batches.
+local function inputs(self, stage, step, part, global)
   local per_epoch = stage.loader:steps_per_epoch()
   local index = (step - 1) * stage.accumulate + part
   local batch = stage.loader:batch(math.floor(index / per_epoch), index % per_epoch)
-  local q = model:prepare(batch, {
-    seed = self.config.seed, step = self.at.global, task = stage.task, alive = alive(stage, step, n),
+  return self.model:prepare(batch, {
+    seed = self.config.seed, step = global, task = stage.task, alive = alive(stage, step, self.config.mux.n),
     retrieval = (not stage.task or stage.alpha > 0) and stage.targets or 0 })
-  local loss, out = tape.recording(objective, model, q, stage)
-  tape.backward(loss)
-  local r = { loss = loss:item() * stage.accumulate, examples = batch.n, rows = batch.B }
+end
+
+-- The same, made beside the step that runs: { q, place, stage, step, part, global }.
+local function bring(self, stage, step, part, global)
+  local q, place = scope.ahead(inputs, self, stage, step, part, global)
+  return { q = q, place = place, stage = stage, step = step, part = part, global = global }
+end
+
+-- The inputs of this part: on a device that works behind the host's back, those that were brought beside the last step.
+local function arrive(self, stage, step, part)
+  local global, b = self.at.global, self.brought
+  if not scope.records() then return inputs(self, stage, step, part, global) end
+  if not (b and b.stage == stage and b.step == step and b.part == part and b.global == global) then
+    b = bring(self, stage, step, part, global)
+  end
+  self.brought = b
+  scope.arrive(b.place)
+  return b.q
+end
+
+-- After a part was asked for: while it runs, the next one of the stage is brought.
+local function leave(self, stage, step, part)
+  local b = self.brought
+  if not b then return end
+  scope.leave(b.place)
+  self.brought = nil
+  local last = part + 1 == stage.accumulate
+  if last and step == stage.steps then return end
+  self.brought = bring(self, stage, last and step + 1 or step, last and 0 or part + 1, self.at.global + 1)
+end
+
+local function gradients(self, stage, step, part)
+  local q = arrive(self, stage, step, part)
+  local out = self.recorder:run(stage.name .. (part == 0 and '' or ', added'), M.differentiate, q, self.model, stage)
+  local batch = q.batch
+  leave(self, stage, step, part)
+  for _, t in ipairs(out.written) do t.grad = t.store end
+  local r = { loss = out.loss:item() * stage.accumulate, examples = batch.n, rows = batch.B }
   if out.task then r.task = out.task:item() end
   if out.retrieval then
     r.retrieval = out.retrieval:item()

@@ -4,7 +4,8 @@
 ** values; barriers and warp functions yield; shared memory starts as NaN between guard words; device memory starts as NaN
 ** between guard zones. An access outside of mapped memory, a broken guard, a barrier that not all threads reach and a warp
 ** function whose lanes do not all come end the launch with cudaErrorUnknown and a sentence. Only what the kernels
-** use is here; streams are in order and run at once, except under capture, where they record. */
+** use is here. The first stream runs at once, except under capture, where it records; the others run as late as they may:
+** when an event of theirs is waited for, or the device as a whole. So a missing wait shows as memory not yet written. */
 #ifndef DM_EMULATED_CUDA_RUNTIME_H
 #define DM_EMULATED_CUDA_RUNTIME_H
 
@@ -165,6 +166,8 @@ cudaError_t cudaSetDevice(int ordinal);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int ordinal);
 cudaError_t cudaMalloc(void **p, size_t bytes);
 cudaError_t cudaFree(void *p);
+cudaError_t cudaMallocHost(void **p, size_t bytes);
+cudaError_t cudaFreeHost(void *p);
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void *dst, int v, size_t bytes, cudaStream_t stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags);
@@ -174,6 +177,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t e);
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s);
 cudaError_t cudaEventSynchronize(cudaEvent_t e);
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags);
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to);
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g);

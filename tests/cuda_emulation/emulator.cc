@@ -11,6 +11,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <vector>
 
@@ -254,7 +255,18 @@ void run_grid(dim3 grid, dim3 block, size_t dynamic, const std::function<void()>
 }  // namespace
 
 struct emulated_graph { std::vector<std::function<void()>> work; };
-struct emulated_stream { emulated_graph *recording = NULL; };
+struct emulated_stream {
+  emulated_graph *recording = NULL;
+  bool late = false;
+  std::deque<std::function<void()>> waiting;       /* of a late stream */
+};
+struct emulated_event {
+  double at = 0;                                   /* milliseconds */
+  unsigned recorded = 0, reached = 0;
+  emulated_stream *stream = NULL;
+};
+
+static std::vector<emulated_stream *> streams;
 
 static bool recording;
 
@@ -274,10 +286,29 @@ void emulated_fail(const char *format, ...) {
   siglongjmp(out_of_work, 1);
 }
 
-bool emulated_capturing() { return recording; }
+static bool asked_late;
+
+bool emulated_capturing() { return recording || asked_late; }
+void emulated_late(bool late) { asked_late = late; }
+
+/* Does a late stream's next piece of work. */
+static void advance(emulated_stream *s) {
+  std::function<void()> work = std::move(s->waiting.front());
+  s->waiting.pop_front();
+  guarded(work);
+}
+
+static void drain(emulated_stream *s) {
+  while (!s->waiting.empty()) advance(s);
+}
+
+static void reach(emulated_event *e, unsigned count) {
+  while (e->reached < count && e->stream && !e->stream->waiting.empty()) advance(e->stream);
+}
 
 void emulated_task(cudaStream_t stream, std::function<void()> work) {
   if (stream->recording) stream->recording->work.push_back(work);
+  else if (stream->late) stream->waiting.push_back(work);
   else guarded(work);
 }
 
@@ -407,12 +438,23 @@ cudaError_t cudaMalloc(void **p, size_t bytes) {
 cudaError_t cudaFree(void *p) {
   if (!p) return cudaSuccess;
   if (recording) return cudaErrorStreamCaptureUnsupported;
+  for (emulated_stream *s : streams) drain(s);
   auto b = blocks.find((char *)p);
   if (b == blocks.end()) return cudaErrorInvalidValue;
   check_block(b->first, b->second);
   blocks.erase(b);
   free((char *)p - GUARD);
   return cudaPeekAtLastError();
+}
+
+cudaError_t cudaMallocHost(void **p, size_t bytes) {
+  *p = malloc(bytes);
+  return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFreeHost(void *p) {
+  free(p);
+  return cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
@@ -427,22 +469,25 @@ cudaError_t cudaMemsetAsync(void *dst, int v, size_t bytes, cudaStream_t stream)
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) {
   *s = new emulated_stream;
+  (*s)->late = !streams.empty();
+  streams.push_back(*s);
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t s) {
+  streams.erase(std::find(streams.begin(), streams.end(), s));
   delete s;
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
-  return s->recording ? cudaErrorStreamCaptureUnsupported : cudaPeekAtLastError();
+  if (s->recording) return cudaErrorStreamCaptureUnsupported;
+  drain(s);
+  return cudaPeekAtLastError();
 }
 
-struct emulated_event { double at; };          /* milliseconds */
-
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) {
-  *e = new emulated_event { 0 };
+  *e = new emulated_event;
   return cudaSuccess;
 }
 
@@ -452,7 +497,10 @@ cudaError_t cudaEventDestroy(cudaEvent_t e) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+  unsigned count = ++e->recorded;
+  e->stream = s;
   emulated_task(s, [=] {
+    e->reached = count;
     timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     e->at = 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
@@ -460,7 +508,17 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
   return cudaPeekAtLastError();
 }
 
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaPeekAtLastError(); }
+cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+  reach(e, e->recorded);
+  return cudaPeekAtLastError();
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
+  unsigned count = e->recorded;
+  if (s->late) s->waiting.push_back([=] { reach(e, count); });
+  else reach(e, count);
+  return cudaPeekAtLastError();
+}
 
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
   *ms = (float)(to->at - from->at);

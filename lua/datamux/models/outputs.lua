@@ -24,6 +24,10 @@ M.kinds = { 'classify', 'regress', 'tag' }
 --- A tensor of host values in the running step. shape: list; host: C array; dtype: 'i32' (default) or 'f32'.
 function M.upload(shape, host, dtype) return Tensor.new(shape, dtype or 'i32'):put(host) end
 
+--- How many entries a list has that is n long now and at most `most`: all, where the device records steps, so that one
+--- recording serves every batch of a length; the rest refers to row 0 and asks for nothing (IGNORE). Else n.
+function M.room(n, most) return scope.records() and most or n end
+
 --- Number of real tokens of a batch.
 function M.tokens(batch)
   local n = 0
@@ -68,20 +72,23 @@ local function scores(batch, n)
   return { n = k, value = activation(M.upload({ k, 1 }, value, 'f32')), rows = k < n and M.upload({ k }, rows) or nil }
 end
 
---- Adds the targets of a batch to the lists `task` of what is wanted: label, score, or label and at (host int32).
+--- Adds the targets of a batch to the lists `task` of what is wanted: label, score, or label, at (host int32) and count
+--- (how many of its entries are real).
 function M.want(task, output, batch)
   local n = batch.B * batch.N
   if output == 'regress' then
     task.score = scores(batch, n)
   elseif output == 'tag' then
-    local count = M.tokens(batch)
-    local label = i32(math.max(count, 1))
-    task.at = i32(math.max(count, 1))
+    task.count = M.tokens(batch)
+    local size = M.room(task.count, n * batch.S)
+    local label = i32(math.max(size, 1))
+    task.at = i32(math.max(size, 1))
+    for k = task.count, size - 1 do label[k] = M.IGNORE end
     M.each_token(batch, function(k, r, s)
       task.at[k] = r * batch.S + s
       label[k] = batch.tags and batch.tags[task.at[k]] or M.IGNORE
     end)
-    task.label = M.upload({ count }, label)
+    task.label = M.upload({ size }, label)
   else
     task.label = labels(batch.label, n)
   end

@@ -14,6 +14,7 @@ local Linear = require 'datamux.nn.linear'
 local LayerNorm = require 'datamux.nn.norm'
 local mux = require 'datamux.ops.mux'
 local loss = require 'datamux.ops.loss'
+local order = require 'datamux.ops.order'
 local outputs = require 'datamux.models.outputs'
 local C, upload = core.C, outputs.upload
 
@@ -131,12 +132,14 @@ local function published_positions(ids, B, N, T, pad)
     end
   end
   for r = 0, B * T - 1 do again[r] = 2 + r % T end
-  return pos, { zeros = upload({ B, T }, zeros), posid = upload({ B, T }, again) }
+  return pos, { zeros = order.list(zeros, B * T, 1, { B, T }), posid = upload({ B, T }, again) }
 end
 
--- What matrices need to be bound step by step: every position id, and the rows that are no pads.
+-- What matrices need to be bound step by step: every position id, every type id (where there are types: q.twice), and
+-- the rows that are no pads.
 local function matrix_lists(q, ids, B, N, T, pad)
   local n = B * N * T
+  if q.twice then q.types = order.list(i32(n), n, 1, { B, N, T }) end
   if not q.posid then
     local pos = i32(n)
     for r = 0, n - 1 do pos[r] = r % T end
@@ -145,7 +148,7 @@ local function matrix_lists(q, ids, B, N, T, pad)
   if not pad then return end
   local tokens = i32(n)
   for r = 0, n - 1 do tokens[r] = ids[r] == pad and -1 or r end
-  q.tokens = upload({ n }, tokens)
+  q.tokens = order.list(tokens, n, n)
 end
 
 --- Host lists and tensors for one batch.
@@ -162,9 +165,9 @@ function TMux:prepare(batch, o)
   local retrieval = (o.retrieval or 0) > 0
   local q = { B = B, N = N, S = S, T = T, batch = batch }
   if o.task and not retrieval then self:leading(q) end
-  local order = i32(B * N * T)
-  core.check(C.dm_order(order, ids, B * N * T, self.rows))
-  q.ids, q.order = upload({ B, N, T }, ids), upload({ B * N * T }, order)
+  local by = i32(B * N * T)
+  core.check(C.dm_order(by, ids, B * N * T, self.rows))
+  q.ids, q.order = upload({ B, N, T }, ids), upload({ B * N * T }, by)
   if m.twice then
     local pos
     pos, q.twice = published_positions(ids, B, N, T, m.vocab.pad)
@@ -191,7 +194,7 @@ function TMux:prepare(batch, o)
   if self.demux.spec.prefix then
     local rows = i32(B * N)
     for r = 0, B * N - 1 do rows[r] = math.floor(r / N) * q.T + r % N end
-    q.prefix_rows = upload({ B * N }, rows)
+    q.prefix_rows = order.list(rows, B * N, B * q.T)
   end
   if retrieval then self:want_retrieval(q, ids, alive, o) end
   if o.task then self:want_task(q, longest) end
@@ -206,15 +209,15 @@ function TMux:leading(q)
   if n >= T then return end
   local rows = i32(q.B * n)
   for r = 0, q.B * n - 1 do rows[r] = math.floor(r / n) * T + r % n end
-  q.leading, q.T = upload({ q.B * n }, rows), n
+  q.leading, q.T = order.list(rows, q.B * n, q.B * T), n
 end
 
 -- The key row of instance i in row b.
 function TMux:who(b, i, N) return self.demux.spec.prefix and b * N + i or i end
 
--- A list of n pairs for a demultiplexer, from the host's.
-function TMux:listed(demux, who, where, n)
-  local pairs = { n = n, who = upload({ n }, who), where = upload({ n }, where) }
+-- A list of n pairs for a demultiplexer, from the host's. They lie in rows of q.B N keys and q.B q.T states at most.
+function TMux:listed(q, demux, who, where, n)
+  local pairs = { n = n, who = order.list(who, n, q.B * q.N), where = order.list(where, n, q.B * q.T) }
   demux:plan(pairs, who, where, n)
   return pairs
 end
@@ -246,14 +249,16 @@ function TMux:want_retrieval(q, ids, alive, o)
       end
     end
   end
-  q.retrieval = self:listed(self.retrieval_demux, who, where, n)
+  for k = n, most - 1 do who[k], target[k] = self:who(0, k % N, N), IGNORE end
+  n = outputs.room(n, most)
+  q.retrieval = self:listed(q, self.retrieval_demux, who, where, n)
   q.retrieval.target = upload({ n }, target)
 end
 
 -- Every token of every instance; spans of instances where they are averaged.
 function TMux:want_tokens(q)
   local N, T, P, batch = q.N, q.T, self.prefix, q.batch
-  local n = outputs.tokens(batch)
+  local n = outputs.room(outputs.tokens(batch), q.B * N * q.S)
   local who, where, span = i32(math.max(n, 1)), i32(math.max(n, 1)), i32(2 * q.B * N)
   outputs.each_token(batch, function(k, r, s)
     local b = math.floor(r / N)
@@ -264,7 +269,7 @@ function TMux:want_tokens(q)
     span[2 * r], span[2 * r + 1] = at, at + batch.length[r]
     at = at + batch.length[r]
   end
-  q.task = self:listed(self.demux, who, where, n)
+  q.task = self:listed(q, self.demux, who, where, n)
   q.task.span = self.o.read == 'pool' and upload({ q.B * N, 2 }, span) or nil
 end
 
@@ -279,7 +284,7 @@ function TMux:want_rows(q, longest)
     where[r] = read == 'mean' and b or b * T + offset
   end
   for b = 0, B - 1 do span[2 * b], span[2 * b + 1] = b * T + P, b * T + P + longest[b] end
-  q.task = self:listed(self.demux, who, where, B * N)
+  q.task = self:listed(q, self.demux, who, where, B * N)
   q.task.span = read == 'mean' and upload({ B, 2 }, span) or nil
 end
 

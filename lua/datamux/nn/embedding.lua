@@ -3,7 +3,6 @@
 -- Source: DataMUX (Murahari et al. 2022); the embedding block of RoBERTa.
 local Module = require 'datamux.nn.module'
 local LayerNorm = require 'datamux.nn.norm'
-local Tensor = require 'datamux.tensor'
 local mux = require 'datamux.nn.mux'
 local embed = require 'datamux.ops.embed'
 local point = require 'datamux.ops.point'
@@ -46,15 +45,16 @@ end
 function MuxEmbedding:stepwise(batch, p)
   local ids = batch.ids
   local x = embed.embed(ids, self.word, { pos = self.position, posid = batch.posid, order = batch.order })
-  x = self:run('LayerNorm', self.norm, x, self.type and embed.embed(Tensor.zeros(ids:shape(), 'i32'), self.type))
+  x = self:run('LayerNorm', self.norm, x, self.type and embed.embed(batch.types, self.type))
   if p > 0 then x = point.dropout(x, p, self.site) end
   if batch.tokens then x = reshape(embed.gather(x, batch.tokens), x:shape()) end
   return bind(x, self.key, { weight = batch.weight, scale = self.scale })
 end
 
 --- batch: { ids i32 [B, N, S], order, posid i32 [B, N, S] (or nil: position s), weight f32 [B, N] (or nil), tokens i32
---- [B*N*S] (row numbers, -1 for pads; or nil), twice = { zeros i32 [B, S], posid i32 [B, S] } where the mixture is
---- embedded again } -> [B, S, C]. Matrices need posid, and tokens where pads are skipped.
+--- [B*N*S] (row numbers, -1 for pads; or nil), types i32 [B, N, S] (all 0; or nil), twice = { zeros i32 [B, S],
+--- posid i32 [B, S] } where the mixture is embedded again } -> [B, S, C]. Matrices need posid, types where there are
+--- any, and tokens where pads are skipped.
 function MuxEmbedding:forward(batch)
   local p = self:drop(self.o.dropout)
   local x = self.matrices and self:stepwise(batch, p) or self:fused(batch, p)

@@ -3,6 +3,7 @@
 local Module = require 'datamux.nn.module'
 local Linear = require 'datamux.nn.linear'
 local LayerNorm = require 'datamux.nn.norm'
+local tape = require 'datamux.tape'
 local embed = require 'datamux.ops.embed'
 local ops = require 'datamux.ops.attn'
 
@@ -38,8 +39,15 @@ function Layer.new(o)
 end
 
 --- x [B, S, C], mask i32 [B, S] or nil -> [B, S, C]; only the rows of x listed in `rows` (i32 [R]) -> [R, C]: what
---- follows the attention is then computed for them alone.
+--- follows the attention is then computed for them alone. With self.recompute the backward pass computes it once more
+--- instead of keeping what it needs.
 function Layer:forward(x, mask, rows)
+  if not self.recompute then return self:compute(x, mask, rows) end
+  return tape.again(self, rows and { rows:numel(), x:cols() } or x:shape(), x, mask, rows)
+end
+
+--- As forward, computed once.
+function Layer:compute(x, mask, rows)
   local a = self:run('attention', self.attention, x, mask)
   if rows then a, x = embed.gather(a, rows), embed.gather(x, rows) end
   x = self:run('attention.output.LayerNorm', self.norm1, x, self:run('attention.output.dense', self.out, a))
@@ -57,6 +65,11 @@ function Encoder.new(o)
     self:child(i, Layer.new(o), self.paths[i])
   end
   return self
+end
+
+--- Whether the backward pass computes each layer again from its input.
+function Encoder:recomputes(on)
+  for i = 1, #self.paths do self[i].recompute = on end
 end
 
 --- x [B, S, C], mask i32 [B, S] or nil -> [B, S, C], or [R, C] where rows (i32 [R]) says which are wanted in the end.

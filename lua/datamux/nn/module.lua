@@ -202,6 +202,15 @@ end
 --- The drop probability now: p while training, else 0.
 function Module:drop(p) return self.training and p or 0 end
 
+--- Its tensors and those of all below, as a list.
+function Module:own()
+  if not self.tensors_below then
+    self.tensors_below = {}
+    for _, e in ipairs(self:tensors()) do table.insert(self.tensors_below, e.tensor) end
+  end
+  return self.tensors_below
+end
+
 --- Runs the child under `name` of the path that error messages show.
 function Module:run(name, child, ...)
   local path = core.path

@@ -2,12 +2,14 @@
 -- Pairs are sorted into one list per instance, padded to the longest, so that all W_i are one batched product.
 -- Source: DataMUX (Murahari et al. 2022), MLP demultiplexing; it overwrites the first token by the CLS id.
 local ffi = require 'ffi'
+local scope = require 'datamux.scope'
 local Module = require 'datamux.nn.module'
 local Tensor = require 'datamux.tensor'
 local embed = require 'datamux.ops.embed'
 local linear = require 'datamux.ops.linear'
 local mux = require 'datamux.ops.mux'
 local norm = require 'datamux.ops.norm'
+local order = require 'datamux.ops.order'
 local point = require 'datamux.ops.point'
 local reshape = require('datamux.ops.shape').reshape
 
@@ -22,18 +24,21 @@ local function each(self, key, name, weight, bias)
   self:child(key, m, name)
 end
 
-local function upload(host, n) return Tensor.new({ n }, 'i32'):put(host) end
-
 -- Lists for M slots of each of N instances: rows [N, M] of the states (-1: no pair), the same slots seen as [M, N]
 -- (instance, row of [N, M]), and for each pair its row in [M, N].
 local function plan(self, pairs, who, where, n)
   local N = self.n
   local count, place = i32(N), i32(math.max(n, 1))
-  local M = 1
+  local M, states = 1, 1
   for r = 0, n - 1 do
+    states = math.max(states, where[r] + 1)
     place[r] = count[who[r]]
     count[who[r]] = place[r] + 1
     M = math.max(M, count[who[r]])
+  end
+  if scope.records() then                    -- few numbers of slots, so that few steps are recorded
+    local some = math.max(1, math.ceil(n / (2 * N)))
+    M = math.ceil(M / some) * some
   end
   local rows, instance, slot, back = i32(N * M), i32(N * M), i32(N * M), i32(math.max(n, 1))
   for k = 0, N * M - 1 do
@@ -44,8 +49,8 @@ local function plan(self, pairs, who, where, n)
     rows[who[r] * M + place[r]] = where[r]
     back[r] = place[r] * N + who[r]
   end
-  pairs.slots = { M = M, rows = upload(rows, N * M), instance = upload(instance, N * M), slot = upload(slot, N * M),
-                  back = upload(back, n) }
+  pairs.slots = { M = M, rows = order.list(rows, N * M, states), instance = order.list(instance, N * M, N),
+                  slot = order.list(slot, N * M, N * M), back = order.list(back, n, N * M) }
 end
 
 return {

@@ -1,0 +1,81 @@
+-- ahead_spec.lua -- inputs of a later step that are brought beside the one that runs.
+local ffi = require 'ffi'
+local h = require 'tests.helper'
+local dm = require 'datamux'
+local core = require 'datamux.ffi'
+local scope = dm.scope
+local C, check = core.C, core.check
+
+local gpu = scope.records()
+local emulated = scope.about():find 'emulated' ~= nil
+
+local function numbers(n, from)
+  local v = ffi.new('int32_t[?]', n)
+  for i = 0, n - 1 do v[i] = from + i end
+  return v
+end
+
+-- A list of n numbers brought ahead; the host's copy is overwritten at once.
+local function brought(n, from)
+  return scope.ahead(function()
+    local v = numbers(n, from)
+    local t = dm.Tensor.new({ n }, 'i32'):put(v)
+    ffi.fill(v, 4 * n)
+    return t
+  end)
+end
+
+local function use(t, place, from)
+  scope.arrive(place)
+  local v = t:totable()
+  scope.leave(place)
+  for i = 1, #v do
+    if v[i] ~= from + i - 1 then error(('value %d is %d, expected %d'):format(i, v[i], from + i - 1)) end
+  end
+end
+
+describe('what is brought ahead of a step', function()
+  it('is refused where the device works at once', function()
+    if gpu then return pending 'this device does not work at once' end
+    h.refuses(function() check(C.dm_device_ahead(scope.device(), C.DM_AHEAD_BEGIN, 0)) end,
+      'ahead: cpu works at once, expected a CUDA device')
+  end)
+
+  it('is there once it has arrived, whatever became of the host\'s copy, turn after turn', function()
+    if not gpu then return pending 'the CPU works at once' end
+    for turn = 1, 6 do
+      local n = turn == 4 and 300000 or 1000                       -- the fourth takes more pinned memory
+      local t, place = brought(n, turn)
+      use(t, place, turn)
+    end
+  end)
+
+  it('waits in two places', function()
+    if not gpu then return pending 'the CPU works at once' end
+    local a, here = brought(2000, 1)
+    local b, there = brought(3000, 7)
+    assert.are_not.equal(here, there)
+    use(b, there, 7)
+    use(a, here, 1)
+  end)
+
+  it('is not there before, under the emulator', function()
+    if not emulated then return pending 'needs the emulator, where copies run as late as they may' end
+    local t, place = brought(1000, 1)
+    assert.is_true(t:host()[5] ~= 6, 'the copy ran at once: a missing wait would not be found')
+    use(t, place, 1)
+  end)
+
+  it('takes no scratch memory, and ends the place that began', function()
+    if not gpu then return pending 'the CPU works at once' end
+    local x, ids = dm.zeros(4, 8), dm.tensor({ 0, 1, 2, 3 }, nil, 'i32')
+    local ok, why = pcall(scope.ahead, function()
+      local norm = dm.Tensor.new({ 1 }, 'f32')
+      check(C.dm_norm2(norm.c, x.c))
+    end)
+    assert.is_false(ok)
+    assert.is_truthy(tostring(why):find('norm2: needs scratch memory', 1, true), tostring(why))
+    h.refuses(function() check(C.dm_device_ahead(scope.device(), C.DM_AHEAD_END, 0)) end, 'where nothing has begun')
+    assert.are.same({ 0, 1, 2, 3 }, ids:totable())
+  end)
+end)
