@@ -365,8 +365,8 @@ function M.load(path, o)
   if o.int8 and not d.data.int8 then infer.int8(net) end
   return setmetatable({ model = net, tokenizer = d.data.tok, labels = d.data.label_names, n = d.config.mux.n,
     output = d.data.output or 'classify', pairs = d.data.pairs or false, config = d.config, path = path, step = step,
-    report = report, file = file, data = d.data, images = fit.images(d.config), recorder = capture.new(d.config.capture),
-    dtype = (o.int8 or d.data.int8) and 'int8' or 'f32' }, Model)
+    report = report, file = file, data = d.data, images = fit.images(d.config),
+    recorder = capture.new(d.config.capture), dtype = (o.int8 or d.data.int8) and 'int8' or 'f32' }, Model)
 end
 
 -- What the report of a run says, or nil.
