@@ -108,8 +108,9 @@ end
 local again = { name = 'again' }
 
 --- y = layer:compute(x, a, b), of which the tape keeps x alone: the backward pass computes it once more, and all
---- that it takes is given back after it. The same bits, as dropout depends on (seed, site, step) only. shape: of y; layer: a
---- Module; a, b: whatever compute takes, without gradient. Needs a running step. With the tape off it is just computed.
+--- that it takes is given back after it. The same bits, as dropout depends on (seed, site, step) only. shape: of y;
+--- layer: a Module; a, b: whatever compute takes, without gradient. Needs a running step. With the tape off it is just
+--- computed.
 function M.again(layer, shape, x, a, b)
   if not M.on then return layer:compute(x, a, b) end
   local y = Tensor.new(shape, x:dtype())
