@@ -27,16 +27,20 @@ echo "undisturbed: $((length / 1000000)) ms"
 same=0
 for i in $(seq "$times"); do
   kills=0
-  "$@" --out "$work/$i" > /dev/null 2>&1 & pid=$!
-  while [ "$kills" -lt 3 ]; do
-    sleep "$(awk -v n="$length" -v r="$RANDOM" 'BEGIN { printf "%.3f", n / 1e9 * r / 32768 }')"
-    kill -9 "$pid" 2> /dev/null || break
+  until [ "$kills" -gt 0 ]; do
+    rm -rf "${work:?}/$i"
+    "$@" --out "$work/$i" > /dev/null 2>&1 & pid=$!
+    while [ "$kills" -lt 3 ]; do
+      sleep "$(awk -v n="$length" -v r="$RANDOM" 'BEGIN { printf "%.3f", n / 1e9 * r / 32768 }')"
+      kill -9 "$pid" 2> /dev/null || break
+      wait "$pid" 2> /dev/null
+      kills=$((kills + 1))
+      "$@" --out "$work/$i" --resume > /dev/null 2>&1 & pid=$!
+    done
+    kill -9 "$pid" 2> /dev/null && kills=$((kills + 1))
     wait "$pid" 2> /dev/null
-    kills=$((kills + 1))
-    "$@" --out "$work/$i" --resume > /dev/null 2>&1 & pid=$!
+    [ "$kills" -gt 0 ] || length=$((length * 3 / 4))          # it ended first: begin again, kill it sooner
   done
-  kill -9 "$pid" 2> /dev/null && kills=$((kills + 1))
-  wait "$pid" 2> /dev/null
   finished=$(grep -l '"state": "finished"' "$work/$i"/*/latest/status.json 2> /dev/null)
   [ -n "$finished" ] || go_on "$@" --out "$work/$i"
   if [ "$(weights "$i")" = "$want" ]; then
