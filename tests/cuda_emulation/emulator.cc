@@ -218,6 +218,7 @@ void check_shared() {
 /* -- device memory ---------------------------------------------------------------------------------------------------- */
 
 std::map<char *, size_t> blocks;       /* start -> bytes */
+const size_t TOTAL = (size_t)4 << 30;  /* what the emulated card says it has */
 
 void check_block(const char *p, size_t bytes) {
   for (size_t i = 0; i < GUARD; i++) {
@@ -416,7 +417,7 @@ cudaError_t cudaSetDevice(int ordinal) { return ordinal == 0 ? cudaSuccess : cud
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
   memset(p, 0, sizeof *p);
   snprintf(p->name, sizeof p->name, "emulated on the host, for tests");
-  p->totalGlobalMem = (size_t)4 << 30;
+  p->totalGlobalMem = TOTAL;
   p->sharedMemPerBlockOptin = MAX_SHARED;
   p->multiProcessorCount = 3;
   p->major = 9;
@@ -445,6 +446,14 @@ cudaError_t cudaFree(void *p) {
   blocks.erase(b);
   free((char *)p - GUARD);
   return cudaPeekAtLastError();
+}
+
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
+  size_t used = 0;
+  for (const auto &b : blocks) used += b.second;
+  *total = TOTAL;
+  *free_bytes = used < TOTAL ? TOTAL - used : 0;
+  return cudaSuccess;
 }
 
 cudaError_t cudaMallocHost(void **p, size_t bytes) {
