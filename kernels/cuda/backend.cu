@@ -147,8 +147,8 @@ static dm_status prepare(dm_device *d, int ordinal) {
   if (!s) s = cuda_check(NULL, cudaGetDeviceProperties(&card, ordinal));
   if (s) return s;
   if (card.major < 8) {
-    return fail(DM_EDEVICE, "device: %s is a %s of compute capability %d.%d, expected 8.0 or later (bf16)", d->name, card.name,
-                card.major, card.minor);
+    return fail(DM_EDEVICE, "device: %s is a %s of compute capability %d.%d, expected 8.0 or later (bf16)", d->name,
+                card.name, card.major, card.minor);
   }
   c->sms = card.multiProcessorCount;
   c->workspace_size = WORKSPACE;
@@ -265,7 +265,7 @@ static dm_status verb_between(dm_device *d, int from, int to, double *seconds) {
   return s;
 }
 
-/* -- the table ------------------------------------------------------------------------------------------------------ */
+/* -- the table ----------------------------------------------------------------------------------------------------- */
 
 #define DM_NUMBER(op) NUMBER_##op,
 #define DM_NAME(op) #op,

@@ -1,6 +1,6 @@
 -- estimate.lua -- what a plan costs before it is run: operations of its matrix products, seconds at a measured rate,
--- and bytes. Time is good to a factor of about two: passes over memory, scoring and uneven lengths are left out. Bytes of a
--- step are counted tensor by tensor, at the longest text, and are good to about a tenth.
+-- and bytes. Time is good to a factor of about two: passes over memory, scoring and uneven lengths are left out. Bytes
+-- of a step are counted tensor by tensor, at the longest text, and are good to about a tenth.
 local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
 local scope = require 'datamux.scope'
