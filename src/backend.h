@@ -37,6 +37,7 @@ struct dm_backend {
   int       (*takes)(const dm_device *d, int dtype);
   dm_status (*alloc)(dm_device *d, size_t bytes, void **p);   /* 256-byte aligned */
   void      (*free)(dm_device *d, void *p);
+  double    (*room)(dm_device *d);                        /* bytes it can still hand out; 0: not known */
   dm_status (*put)(dm_device *d, void *dst, const void *host, size_t n);
   dm_status (*get)(dm_device *d, void *host, const void *src, size_t n);
   dm_status (*sync)(dm_device *d);

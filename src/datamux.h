@@ -27,7 +27,7 @@
 
 #pragma GCC visibility push(default)
 
-enum { DM_ABI = 4 };
+enum { DM_ABI = 5 };
 
 /* -- status ----------------------------------------------------------------------------------- */
 
@@ -140,6 +140,10 @@ dm_status dm_device_knobs(dm_device *d, const dm_knobs *k);
 
 /* Bytes in use on the device now, and the most so far. */
 dm_status dm_device_memory(const dm_device *d, dm_memory *out);
+
+/* Bytes that the device can still hand out: free memory by its driver (CUDA), or what the system and its control group
+** leave to this process (CPU); 0 where nobody says. */
+double dm_device_room(dm_device *d);
 
 /* 1 if the device stores and computes this dtype, else 0. */
 int32_t dm_device_takes(const dm_device *d, int32_t dtype);

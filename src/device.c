@@ -216,6 +216,8 @@ dm_status dm_device_knobs(dm_device *d, const dm_knobs *k) {
   return d->backend->knobs ? d->backend->knobs(d) : DM_OK;
 }
 
+double dm_device_room(dm_device *d) { return d->backend->room(d); }
+
 dm_status dm_device_memory(const dm_device *d, dm_memory *out) {
   *out = d->memory;
   return DM_OK;

@@ -72,6 +72,33 @@ static void cpu_free(dm_device *d, void *p) {
   free(p);
 }
 
+/* The number after `word` in a file, 0 where there is none; word "": the first of the file. */
+static double figure(const char *path, const char *word) {
+  FILE *f = fopen(path, "r");
+  char name[64];
+  double v = 0;
+  if (!f) return 0;
+  if (!*word) {
+    if (fscanf(f, "%lf", &v) != 1) v = 0;                      /* "max": no limit */
+  } else {
+    while (fscanf(f, "%63s %lf%*[^\n]", name, &v) >= 1 && strcmp(name, word)) v = 0;
+  }
+  fclose(f);
+  return v;
+}
+
+/* What the system has, and what the process's control group leaves: files that were read count as free in both. */
+static double cpu_room(dm_device *d) {
+  (void)d;
+  double room = 1024 * figure("/proc/meminfo", "MemAvailable:"), limit = figure("/sys/fs/cgroup/memory.max", "");
+  if (limit > 0) {
+    double left = limit - figure("/sys/fs/cgroup/memory.current", "")
+                  + figure("/sys/fs/cgroup/memory.stat", "inactive_file");
+    room = left < room || !room ? left : room;
+  }
+  return room > 0 ? room : 0;
+}
+
 static dm_status cpu_put(dm_device *d, void *dst, const void *host, size_t n) {
   (void)d;
   memcpy(dst, host, n);
@@ -120,6 +147,7 @@ const char *dm_backend_missing(const dm_backend *b) {
   if (!b->takes) return "takes";
   if (!b->alloc) return "alloc";
   if (!b->free) return "free";
+  if (!b->room) return "room";
   if (!b->put) return "put";
   if (!b->get) return "get";
   if (!b->sync) return "sync";
@@ -138,6 +166,7 @@ const dm_backend dm_backend_cpu = {
   .takes = cpu_takes,
   .alloc = cpu_alloc,
   .free = cpu_free,
+  .room = cpu_room,
   .put = cpu_put,
   .get = cpu_get,
   .sync = cpu_sync,

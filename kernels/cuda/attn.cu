@@ -1,10 +1,10 @@
 /* attn.cu -- attention on CUDA with the scores on the chip (FlashAttention: Dao et al. 2022, Dao 2023), bf16 on tensor
 ** cores, f32 by plain products in the same layout.
 **
-** A block owns ROWS queries (or keys) of one head, 16 to a warp, and walks over the others in tiles of TILE. All operands
-** of products lie in shared memory as [row][head size + PAD]; sums lie in registers as tensor cores leave them: lane l
-** holds columns 2 (l % 4) and the next of rows l / 4 and l / 4 + 8 of each 16 x 8 piece. Scores and gradients of scores
-** are rounded to the storage type and pass through shared memory of their warp to become operands.
+** A block owns ROWS queries (or keys) of one head, 16 to a warp, and walks over the others in tiles of TILE. All
+** operands of products lie in shared memory as [row][head size + PAD]; sums lie in registers as tensor cores leave
+** them: lane l holds columns 2 (l % 4) and the next of rows l / 4 and l / 4 + 8 of each 16 x 8 piece. Scores and
+** gradients of scores are rounded to the storage type and pass through shared memory of their warp to become operands.
 ** Nothing is added by two blocks: dq has a pass over keys, dk and dv one over queries. */
 #include "common.cuh"
 
@@ -63,7 +63,8 @@ __device__ static inline void warp_product(float (&c)[N][4], const float *a, int
 #pragma unroll
     for (int n = 0; n < N; n++) {
       const int j = n * 8 + t;
-      const float left = down ? b[k * ldb + j] : b[j * ldb + k], right = down ? b[k * ldb + j + 1] : b[(j + 1) * ldb + k];
+      const float left = down ? b[k * ldb + j] : b[j * ldb + k];
+      const float right = down ? b[k * ldb + j + 1] : b[(j + 1) * ldb + k];
       c[n][0] += upper * left;
       c[n][1] += upper * right;
       c[n][2] += lower * left;
@@ -90,7 +91,7 @@ template <class T> __device__ static inline void keep_pieces(T *to, const float 
   }
 }
 
-/* -- tiles ----------------------------------------------------------------------------------------------------------- */
+/* -- tiles --------------------------------------------------------------------------------------------------------- */
 
 /* to [rows][H + PAD] = rows `first` on of a head's slice x (row stride `stride`), zeros beyond S rows and D columns; by
 ** the block. */
@@ -133,7 +134,7 @@ __device__ static inline float keep_of(const attention &a, int query, int key) {
   return keep[0];
 }
 
-/* -- forward --------------------------------------------------------------------------------------------------------- */
+/* -- forward ------------------------------------------------------------------------------------------------------- */
 
 /* Block (row * heads + head, block of queries). Reads q once, k and v once for each block of queries, writes y and the
 ** log-sum-exp. The softmax is kept as largest score so far, sum of exponentials, and their weighted sum of v. */
@@ -199,13 +200,15 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
     sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 1);
     sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 2);
     const int query = own + row_of(2 * h);
-    if (threadIdx.x % 4 == 0 && query < a.S) stat[(size_t)blockIdx.x * a.S + query] = sum[h] != 0 ? top[h] + logf(sum[h]) : 0.0f;
+    if (threadIdx.x % 4 == 0 && query < a.S) {
+      stat[(size_t)blockIdx.x * a.S + query] = sum[h] != 0 ? top[h] + logf(sum[h]) : 0.0f;
+    }
     sum[h] = sum[h] != 0 ? 1.0f / sum[h] : 0.0f;                       /* 0: no key */
   }
   write_pieces(y + row * a.S * C + head, C, own, out, sum, a, false);
 }
 
-/* -- backward --------------------------------------------------------------------------------------------------------- */
+/* -- backward ------------------------------------------------------------------------------------------------------ */
 
 /* delta [B, H, S] = dy . y over the head's slice. A warp takes one (row, query, head). */
 template <class T> __global__ void delta_kernel(float *delta, const T *dy, const T *y, int count, attention a) {
@@ -220,8 +223,8 @@ template <class T> __global__ void delta_kernel(float *delta, const T *dy, const
 }
 
 /* A score and dy . v become the dropped probability, in s, and the gradient of the score, in u. */
-__device__ static inline void score_grad(float &s, float &u, bool there, float lse, float delta, const attention &a, int query,
-                                         int key) {
+__device__ static inline void score_grad(float &s, float &u, bool there, float lse, float delta, const attention &a,
+                                         int query, int key) {
   const float e = there ? expf(s * a.f - lse) : 0.0f, keep = a.p > 0 ? keep_of(a, query, key) : 1.0f;
   u = there ? e * (u * keep - delta) : 0.0f;
   s = e * keep;
@@ -230,8 +233,8 @@ __device__ static inline void score_grad(float &s, float &u, bool there, float l
 /* dq of a block of queries. Reads q and dy once, k and v once for each block, writes dq. */
 template <class T, int H>
 __global__ void __launch_bounds__(THREADS<T>)
-attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const float *delta, const int32_t *mask, attention a,
-                    bool add) {
+attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const float *delta, const int32_t *mask,
+                    attention a, bool add) {
   DM_DYNAMIC_SHARED(T, q);
   T *g = q + ROWS<T> * (H + PAD), *k = g + ROWS<T> * (H + PAD), *v = k + TILE * (H + PAD), *ds = v + TILE * (H + PAD);
   const int warp = threadIdx.x / WARP, first = blockIdx.y * ROWS<T>, own = first + 16 * warp;
@@ -281,8 +284,8 @@ attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const
 ** block, writes dk and dv. */
 template <class T, int H>
 __global__ void __launch_bounds__(THREADS<T>)
-attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const float *delta, const int32_t *mask, attention a,
-                     bool add) {
+attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const float *delta, const int32_t *mask,
+                     attention a, bool add) {
   DM_DYNAMIC_SHARED(T, k);
   DM_SHARED(float, lse, TILE);
   DM_SHARED(float, dot, TILE);
@@ -338,7 +341,7 @@ attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, cons
   write_pieces(to + 2 * C, 3 * C, own, dv, one, a, add);
 }
 
-/* -- ops ----------------------------------------------------------------------------------------------------------------- */
+/* -- ops ----------------------------------------------------------------------------------------------------------- */
 
 /* f(a number whose value is D rounded up to 32, 64 or 128). */
 template <int n> struct number { static constexpr int value = n; };
@@ -368,14 +371,15 @@ dm_status cuda_attention_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const 
     return by_size(d, a.D, [&](auto h) {
       constexpr int H = decltype(h)::value;
       return launch(d, attention_fwd_kernel<T, H>, dim3(qkv->shape[0] * heads, blocks(a.S, ROWS<T>)), THREADS<T>,
-                    shared_size<T, H>(ROWS<T> + 2 * TILE), data<T>(y), data<float>(stat), data<T>(qkv), data<int32_t>(mask), a);
+                    shared_size<T, H>(ROWS<T> + 2 * TILE), data<T>(y), data<float>(stat), data<T>(qkv),
+                    data<int32_t>(mask), a);
     });
   });
 }
 
-dm_status cuda_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy, const dm_tensor *y, const dm_tensor *qkv,
-                             const dm_tensor *stat, const dm_tensor *mask, int32_t heads, float p, uint32_t site,
-                             uint32_t acc) {
+dm_status cuda_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy, const dm_tensor *y,
+                             const dm_tensor *qkv, const dm_tensor *stat, const dm_tensor *mask, int32_t heads, float p,
+                             uint32_t site, uint32_t acc) {
   if (!dqkv) return DM_OK;
   attention a = attention_of(d, qkv, heads, p, site);
   int count = qkv->shape[0] * heads * a.S;
@@ -389,7 +393,8 @@ dm_status cuda_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy,
       constexpr int H = decltype(h)::value;
       const dim3 grid(qkv->shape[0] * heads, blocks(a.S, ROWS<T>));
       const size_t shared = shared_size<T, H>(2 * ROWS<T> + 2 * TILE);
-      dm_status t = launch(d, delta_kernel<T>, blocks(count, 4), 4 * WARP, 0, (float *)delta, data<T>(dy), data<T>(y), count, a);
+      dm_status t = launch(d, delta_kernel<T>, blocks(count, 4), 4 * WARP, 0, (float *)delta, data<T>(dy), data<T>(y),
+                           count, a);
       if (!t) {
         t = launch(d, attention_dq_kernel<T, H>, grid, THREADS<T>, shared, data<T>(dqkv), data<T>(dy), data<T>(qkv),
                    data<float>(stat), (const float *)delta, data<int32_t>(mask), a, (bool)(acc & 1));

@@ -49,6 +49,11 @@ static dm_status verb_alloc(dm_device *d, size_t bytes, void **p) {
   return fail(DM_ENOMEM, "memory: %.1f MiB more than %s gives", (double)bytes / 1048576, d->name);
 }
 
+static double verb_room(dm_device *) {
+  size_t free_bytes = 0, total = 0;
+  return cudaMemGetInfo(&free_bytes, &total) == cudaSuccess ? (double)free_bytes : 0;
+}
+
 static void verb_free(dm_device *, void *p) { cudaFree(p); }
 
 static size_t aligned(size_t n) { return (n + 255) / 256 * 256; }
@@ -142,8 +147,8 @@ static dm_status prepare(dm_device *d, int ordinal) {
   if (!s) s = cuda_check(NULL, cudaGetDeviceProperties(&card, ordinal));
   if (s) return s;
   if (card.major < 8) {
-    return fail(DM_EDEVICE, "device: %s is a %s of compute capability %d.%d, expected 8.0 or later (bf16)", d->name, card.name,
-                card.major, card.minor);
+    return fail(DM_EDEVICE, "device: %s is a %s of compute capability %d.%d, expected 8.0 or later (bf16)", d->name,
+                card.name, card.major, card.minor);
   }
   c->sms = card.multiProcessorCount;
   c->workspace_size = WORKSPACE;
@@ -260,7 +265,7 @@ static dm_status verb_between(dm_device *d, int from, int to, double *seconds) {
   return s;
 }
 
-/* -- the table ------------------------------------------------------------------------------------------------------ */
+/* -- the table ----------------------------------------------------------------------------------------------------- */
 
 #define DM_NUMBER(op) NUMBER_##op,
 #define DM_NAME(op) #op,
@@ -301,6 +306,7 @@ extern "C" __attribute__((visibility("default"))) const dm_backend *dm_backend_e
   table.takes = verb_takes;
   table.alloc = verb_alloc;
   table.free = verb_free;
+  table.room = verb_room;
   table.put = verb_put;
   table.get = verb_get;
   table.sync = verb_sync;

@@ -20,9 +20,10 @@ template <class T> __global__ void column_run_kernel(float *part, const T *x, in
   part[(size_t)blockIdx.y * cols + j] = sum;
 }
 
-/* A block adds the partial sums of 32 columns: GROUPS warps take as many equal stretches of them, in order, and the first
-** adds the stretches, in order. */
-static __global__ void column_finish_kernel(float *out, const float *part, int count, size_t stride, int cols, bool add) {
+/* A block adds the partial sums of 32 columns: GROUPS warps take as many equal stretches of them, in order, and the
+** first adds the stretches, in order. */
+static __global__ void column_finish_kernel(float *out, const float *part, int count, size_t stride, int cols,
+                                            bool add) {
   DM_SHARED(float, sums, GROUPS * WARP);
   int lane = threadIdx.x % WARP, group = threadIdx.x / WARP, j = blockIdx.x * WARP + lane;
   int each = (count + GROUPS - 1) / GROUPS, from = group * each;

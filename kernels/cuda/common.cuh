@@ -104,7 +104,8 @@ template <class... P, class... A>
 static inline dm_status launch(dm_device *d, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... args) {
   if (!grid.x || !grid.y || !grid.z) return DM_OK;
   if (shared > 48 << 10) {
-    cudaError_t e = cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+    cudaError_t e = cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         (int)shared);
     if (e != cudaSuccess) return cuda_check(d, e);
   }
 #ifdef __CUDACC__
@@ -276,7 +277,8 @@ __device__ static inline void keep_factors(float (&f)[N], size_t e0, float p, ui
 
 /* -- tensor cores (bf16, sm_80 and later) ------------------------------------------------------------------------
 ** Fragments of the m16n8k16 product as PTX lays them out over a warp; group = lane / 4, t = lane % 4:
-**   a[4]  16 x 16, row-major:  a[0] (group, 2t..)  a[1] (group + 8, 2t..)  a[2] (group, 2t + 8..)  a[3] (group + 8, 2t + 8..)
+**   a[4]  16 x 16, row-major:  a[0] (group, 2t..)      a[1] (group + 8, 2t..)
+**                              a[2] (group, 2t + 8..)  a[3] (group + 8, 2t + 8..)
 **   b[2]  16 x 8:              b[0] (2t.., group)  b[1] (2t + 8.., group)
 **   c[4]  16 x 8:              c[0], c[1] (group, 2t), (group, 2t + 1)   c[2], c[3] the same in row group + 8
 ** Each 32-bit register holds two bf16, the lower column (a) or row (b) in the lower half. */
@@ -293,7 +295,8 @@ __device__ static inline uint32_t pack_pair(float lo, float hi) {
 /* c += a b, by the whole warp. */
 __device__ static inline void mma_16x8x16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #ifdef __CUDACC__
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+               "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
@@ -301,8 +304,8 @@ __device__ static inline void mma_16x8x16(float (&c)[4], const uint32_t (&a)[4],
 #endif
 }
 
-/* Four 8 x 8 matrices of bf16 from shared memory: lane l gives the address of row l % 8 of matrix l / 8 (16-byte aligned)
-** and gets of each matrix elements (l / 4, 2 (l % 4)..); with `transposed` those of its transpose. */
+/* Four 8 x 8 matrices of bf16 from shared memory: lane l gives the address of row l % 8 of matrix l / 8 (16-byte
+** aligned) and gets of each matrix elements (l / 4, 2 (l % 4)..); with `transposed` those of its transpose. */
 template <bool transposed>
 __device__ static inline void load_matrix_x4(uint32_t (&out)[4], const bf16 *row) {
 #ifdef __CUDACC__
@@ -332,8 +335,8 @@ dm_status column_finish(dm_device *d, float *out, const float *part, int count, 
 
 /* -- ops ------------------------------------------------------------------------------------------------------- */
 
-/* cuda_linear_fwd, cuda_linear_bwd, ..: one function for each row of the table, of the row's type, defined in the file of
-** its family. */
+/* cuda_linear_fwd, cuda_linear_bwd, ..: one function for each row of the table, of the row's type, defined in the file
+** of its family. */
 template <class F> struct function_of;
 template <class F> struct function_of<F *> { typedef F type; };
 #define DM_DECLARE(op) function_of<decltype(dm_backend::op)>::type cuda_##op;

@@ -67,7 +67,8 @@ template <class T> __global__ void conv_dx_kernel(T *dx, const T *dy, const T *w
 template <class T> __global__ void conv_dw_kernel(float *part, const T *dy, const T *x, conv c, int count) {
   const int e = blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP, first = blockIdx.y * RUN;
   if (e >= count) return;
-  const int v = e % c.kw, u = e / c.kw % c.kh, i = e / c.kw / c.kh % c.ci, o = e / c.kw / c.kh / c.ci, places = c.ho * c.wo;
+  const int v = e % c.kw, u = e / c.kw % c.kh, i = e / c.kw / c.kh % c.ci, o = e / c.kw / c.kh / c.ci;
+  const int places = c.ho * c.wo;
   float sum = 0;
   for (int n = first; n < first + RUN && n < c.B; n++) {
     const T *g = dy + ((size_t)n * c.groups * c.co + o) * places;
@@ -95,18 +96,18 @@ template <class T> __global__ void conv_db_kernel(float *part, const T *dy, int 
   if (threadIdx.x % WARP == 0) part[(size_t)blockIdx.y * channels + o] = sum;
 }
 
-dm_status cuda_conv2d_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *w, const dm_tensor *b, int32_t pad,
-                          int32_t groups) {
+dm_status cuda_conv2d_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *w, const dm_tensor *b,
+                          int32_t pad, int32_t groups) {
   size_t count = dm_numel(y);
   return by_type(x, [&](auto zero) {
     using T = decltype(zero);
-    return launch(d, conv_fwd_kernel<T>, striding(d, count, THREADS), THREADS, 0, data<T>(y), data<T>(x), data<T>(w), data<T>(b),
-                  conv_of(x, w, pad, groups), count);
+    return launch(d, conv_fwd_kernel<T>, striding(d, count, THREADS), THREADS, 0, data<T>(y), data<T>(x), data<T>(w),
+                  data<T>(b), conv_of(x, w, pad, groups), count);
   });
 }
 
-dm_status cuda_conv2d_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_tensor *dy, const dm_tensor *x,
-                          const dm_tensor *w, int32_t pad, int32_t groups, uint32_t acc) {
+dm_status cuda_conv2d_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_tensor *dy,
+                          const dm_tensor *x, const dm_tensor *w, int32_t pad, int32_t groups, uint32_t acc) {
   const conv c = conv_of(x, w, pad, groups);
   int weights = (int)dm_numel(w), channels = w->shape[0], runs = (int)blocks(c.B, RUN);
   if (runs > 65535) return fail(DM_EARG, "%s: %d images, expected at most %d", cuda_of(d)->op, c.B, 65535 * RUN);
@@ -118,16 +119,16 @@ dm_status cuda_conv2d_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor 
     using T = decltype(zero);
     dm_status t = DM_OK;
     if (dx) {
-      t = launch(d, conv_dx_kernel<T>, striding(d, dm_numel(dx), THREADS), THREADS, 0, data<T>(dx), data<T>(dy), data<T>(w), c,
-                 dm_numel(dx), (bool)(acc & 1));
+      t = launch(d, conv_dx_kernel<T>, striding(d, dm_numel(dx), THREADS), THREADS, 0, data<T>(dx), data<T>(dy),
+                 data<T>(w), c, dm_numel(dx), (bool)(acc & 1));
     }
     if (!t && dw) {
-      t = launch(d, conv_dw_kernel<T>, dim3(blocks(weights, THREADS / WARP), runs), THREADS, 0, for_w, data<T>(dy), data<T>(x),
-                 c, weights);
+      t = launch(d, conv_dw_kernel<T>, dim3(blocks(weights, THREADS / WARP), runs), THREADS, 0, for_w, data<T>(dy),
+                 data<T>(x), c, weights);
     }
     if (!t && db) {
-      t = launch(d, conv_db_kernel<T>, dim3(blocks(channels, THREADS / WARP), runs), THREADS, 0, for_b, data<T>(dy), c.B,
-                 channels, c.ho * c.wo);
+      t = launch(d, conv_db_kernel<T>, dim3(blocks(channels, THREADS / WARP), runs), THREADS, 0, for_b, data<T>(dy),
+                 c.B, channels, c.ho * c.wo);
     }
     return t;
   });
@@ -161,8 +162,8 @@ dm_status cuda_maxpool2d_fwd(dm_device *d, dm_tensor *y, dm_tensor *at, const dm
   size_t count = dm_numel(y);
   return by_type(x, [&](auto zero) {
     using T = decltype(zero);
-    return launch(d, maxpool_fwd_kernel<T>, striding(d, count, THREADS), THREADS, 0, data<T>(y), data<int32_t>(at), data<T>(x),
-                  x->shape[2], x->shape[3], k, count);
+    return launch(d, maxpool_fwd_kernel<T>, striding(d, count, THREADS), THREADS, 0, data<T>(y), data<int32_t>(at),
+                  data<T>(x), x->shape[2], x->shape[3], k, count);
   });
 }
 

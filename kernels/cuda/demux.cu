@@ -19,10 +19,11 @@ template <class T> static listed<T> listed_of(const dm_tensor *x, const dm_tenso
   return { data<T>(x), data<int32_t>(at), dm_rows(x), dm_cols(x) };
 }
 
-/* -- demux: u and v of a pair added ---------------------------------------------------------------------------------------- */
+/* -- demux: u and v of a pair added -------------------------------------------------------------------------------- */
 
 /* y = act(s), pre = s (where kept), s = u + v of the pair, a thread an element. */
-template <class T> __global__ void demux_fwd_kernel(T *y, T *pre, listed<T> u, listed<T> v, size_t count, int n, int act) {
+template <class T>
+__global__ void demux_fwd_kernel(T *y, T *pre, listed<T> u, listed<T> v, size_t count, int n, int act) {
   for (size_t e = (size_t)blockIdx.x * THREADS + threadIdx.x; e < count; e += (size_t)gridDim.x * THREADS) {
     const size_t r = e / n;
     const int j = (int)(e % n);
@@ -57,7 +58,8 @@ template <class T> static before_act<T> before_act_of(const dm_tensor *dy, const
 }
 
 dm_status cuda_demux_bwd(dm_device *d, dm_tensor *du, dm_tensor *dv, const dm_tensor *dy, const dm_tensor *pre,
-                         const dm_tensor *iu, const dm_tensor *iv, const dm_tensor *ou, const dm_tensor *ov, int32_t act,
+                         const dm_tensor *iu, const dm_tensor *iv, const dm_tensor *ou, const dm_tensor *ov,
+                         int32_t act,
                          uint32_t acc) {
   const int rows = dy->shape[0];
   void *edge;
@@ -65,12 +67,14 @@ dm_status cuda_demux_bwd(dm_device *d, dm_tensor *du, dm_tensor *dv, const dm_te
   if (s) return s;
   return by_type(dy, [&](auto zero) {
     const auto g = before_act_of<decltype(zero)>(dy, pre, act);
-    dm_status t = du ? segment_sum(d, du, data<int32_t>(ou), data<int32_t>(iu), rows, acc & 1, (float *)edge, g) : DM_OK;
-    return t || !dv ? t : segment_sum(d, dv, data<int32_t>(ov), data<int32_t>(iv), rows, acc >> 1 & 1, (float *)edge, g);
+    dm_status t = du ? segment_sum(d, du, data<int32_t>(ou), data<int32_t>(iu), rows, acc & 1, (float *)edge, g)
+                     : DM_OK;
+    return t || !dv ? t
+           : segment_sum(d, dv, data<int32_t>(ov), data<int32_t>(iv), rows, acc >> 1 & 1, (float *)edge, g);
   });
 }
 
-/* -- unbinding: a (key * h) + hb ------------------------------------------------------------------------------------------- */
+/* -- unbinding: a (key * h) + hb ----------------------------------------------------------------------------------- */
 
 /* out [rows, n] = key * h of the pair, a thread an element. */
 template <class T> __global__ void bind_kernel(T *out, listed<T> key, listed<T> h, size_t count) {
@@ -82,7 +86,8 @@ template <class T> __global__ void bind_kernel(T *out, listed<T> key, listed<T> 
 }
 
 /* y = act(s), pre = s (where kept), s = the product + hb of the pair, a thread an element. */
-template <class T> __global__ void finish_kernel(T *y, T *pre, const float *products, listed<T> hb, size_t count, int act) {
+template <class T>
+__global__ void finish_kernel(T *y, T *pre, const float *products, listed<T> hb, size_t count, int act) {
   for (size_t e = (size_t)blockIdx.x * THREADS + threadIdx.x; e < count; e += (size_t)gridDim.x * THREADS) {
     const float s = products[e] + hb(e / hb.n, (int)(e % hb.n));
     if (pre) pre[e] = from_float<T>(s);
@@ -94,14 +99,15 @@ template <class T>
 static dm_status bind(dm_device *d, T *out, const dm_tensor *key, const dm_tensor *h, const dm_tensor *ik,
                       const dm_tensor *ih, int rows) {
   const size_t count = (size_t)rows * dm_cols(h);
-  return launch(d, bind_kernel<T>, striding(d, count, THREADS), THREADS, 0, out, listed_of<T>(key, ik), listed_of<T>(h, ih),
-                count);
+  return launch(d, bind_kernel<T>, striding(d, count, THREADS), THREADS, 0, out, listed_of<T>(key, ik),
+                listed_of<T>(h, ih), count);
 }
 
 static size_t whole(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 dm_status cuda_unbind_fwd(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_tensor *key, const dm_tensor *h,
-                          const dm_tensor *hb, const dm_tensor *a, const dm_tensor *ik, const dm_tensor *ih, int32_t act) {
+                          const dm_tensor *hb, const dm_tensor *a, const dm_tensor *ik, const dm_tensor *ih,
+                          int32_t act) {
   const int R = y->shape[0], D = y->shape[1], C = dm_cols(h);
   const size_t count = (size_t)R * D;
   void *room;
@@ -113,8 +119,8 @@ dm_status cuda_unbind_fwd(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_t
     float *products = (float *)((char *)room + whole((size_t)R * C * sizeof(T)));
     s = bind(d, bound, key, h, ik, ih, R);
     if (!s) s = multiply(d, { 0, 1, R, D, C, 1, y->dtype, DM_F32, 0, bound, a->data, NULL, products });
-    return s ? s : launch(d, finish_kernel<T>, striding(d, count, THREADS), THREADS, 0, data<T>(y), data<T>(pre), products,
-                          listed_of<T>(hb, ih), count, act);
+    return s ? s : launch(d, finish_kernel<T>, striding(d, count, THREADS), THREADS, 0, data<T>(y), data<T>(pre),
+                          products, listed_of<T>(hb, ih), count, act);
   });
 }
 
@@ -131,10 +137,10 @@ template <class T> struct unbound {
   __device__ float operator()(int row, int j) const { return dx[(size_t)row * other.n + j] * other((size_t)row, j); }
 };
 
-dm_status cuda_unbind_bwd(dm_device *d, dm_tensor *dkey, dm_tensor *dh, dm_tensor *dhb, dm_tensor *da, const dm_tensor *dy,
-                          const dm_tensor *pre, const dm_tensor *key, const dm_tensor *h, const dm_tensor *a,
-                          const dm_tensor *ik, const dm_tensor *ih, const dm_tensor *ok, const dm_tensor *oh, int32_t act,
-                          uint32_t acc) {
+dm_status cuda_unbind_bwd(dm_device *d, dm_tensor *dkey, dm_tensor *dh, dm_tensor *dhb, dm_tensor *da,
+                          const dm_tensor *dy, const dm_tensor *pre, const dm_tensor *key, const dm_tensor *h,
+                          const dm_tensor *a, const dm_tensor *ik, const dm_tensor *ih, const dm_tensor *ok,
+                          const dm_tensor *oh, int32_t act, uint32_t acc) {
   const int R = dy->shape[0], D = dy->shape[1], C = dm_cols(h), type = dy->dtype;
   void *room;
   return by_type(dy, [&](auto zero) {
@@ -151,10 +157,12 @@ dm_status cuda_unbind_bwd(dm_device *d, dm_tensor *dkey, dm_tensor *dh, dm_tenso
     if (!s && da) s = multiply(d, { 1, 0, D, C, R, 1, type, DM_F32, (int)(acc >> 3 & 1), g, bound, NULL, da->data });
     if (!s && (dh || dkey)) s = multiply(d, { 0, 0, R, C, D, 1, type, DM_F32, 0, g, a->data, NULL, dx });
     if (!s && dh) {
-      s = segment_sum(d, dh, data<int32_t>(oh), data<int32_t>(ih), R, acc >> 1 & 1, edge, unbound<T>{ dx, listed_of<T>(key, ik) });
+      s = segment_sum(d, dh, data<int32_t>(oh), data<int32_t>(ih), R, acc >> 1 & 1, edge,
+                      unbound<T>{ dx, listed_of<T>(key, ik) });
     }
     if (!s && dkey) {
-      s = segment_sum(d, dkey, data<int32_t>(ok), data<int32_t>(ik), R, acc & 1, edge, unbound<T>{ dx, listed_of<T>(h, ih) });
+      s = segment_sum(d, dkey, data<int32_t>(ok), data<int32_t>(ik), R, acc & 1, edge,
+                      unbound<T>{ dx, listed_of<T>(h, ih) });
     }
     return s;
   });

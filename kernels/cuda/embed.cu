@@ -19,7 +19,8 @@ __device__ static inline void fetch_listed(float (&v)[PACK8], const listed<T> &l
   fetch(v, l.x + (row < 0 ? 0 : (size_t)row * n) + j, row >= 0 && row < l.rows ? n - j : 0, packed);
 }
 
-/* y[r] (+)= a[r] + b[r]: a thread takes packs of rows, striding over the grid. Reads each named row once, writes y once. */
+/* y[r] (+)= a[r] + b[r]: a thread takes packs of rows, striding over the grid. Reads each named row once, writes y
+** once. */
 template <class T>
 __global__ void pick_kernel(T *y, listed<T> a, listed<T> b, size_t rows, int n, bool packed, bool add) {
   const size_t packs = (n + PACK8 - 1) / PACK8, all = rows * packs;
@@ -42,18 +43,20 @@ static dm_status pick(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_t
   int n = dm_cols(y);
   return by_type(y, [&](auto zero) {
     using T = decltype(zero);
-    listed<T> a = { data<T>(x), data<int32_t>(xat), dm_rows(x) }, b = { data<T>(z), data<int32_t>(zat), z ? dm_rows(z) : 0 };
-    return launch(d, pick_kernel<T>, striding(d, rows * blocks(n, PACK8), THREADS), THREADS, 0, data<T>(y), a, b, rows, n,
-                  packable(n, data<T>(y), data<T>(x), data<T>(z)), add);
+    listed<T> a = { data<T>(x), data<int32_t>(xat), dm_rows(x) };
+    listed<T> b = { data<T>(z), data<int32_t>(zat), z ? dm_rows(z) : 0 };
+    return launch(d, pick_kernel<T>, striding(d, rows * blocks(n, PACK8), THREADS), THREADS, 0, data<T>(y), a, b, rows,
+                  n, packable(n, data<T>(y), data<T>(x), data<T>(z)), add);
   });
 }
 
 /* out (+)= rows of x summed by target, in the order of `order`. */
-static dm_status sum_rows(dm_device *d, dm_tensor *out, const dm_tensor *x, const dm_tensor *target, const int32_t *order,
-                          float *edge, bool add) {
+static dm_status sum_rows(dm_device *d, dm_tensor *out, const dm_tensor *x, const dm_tensor *target,
+                          const int32_t *order, float *edge, bool add) {
   return by_type(x, [&](auto zero) {
     using T = decltype(zero);
-    return segment_sum(d, out, order, data<int32_t>(target), dm_rows(x), add, edge, rows_of<T>{ data<T>(x), dm_cols(x) });
+    return segment_sum(d, out, order, data<int32_t>(target), dm_rows(x), add, edge,
+                       rows_of<T>{ data<T>(x), dm_cols(x) });
   });
 }
 
@@ -64,8 +67,8 @@ static dm_status sum_ordered(dm_device *d, dm_tensor *out, const dm_tensor *x, c
   return s ? s : sum_rows(d, out, x, target, data<int32_t>(order), (float *)edge, add);
 }
 
-dm_status cuda_embed_fwd(dm_device *d, dm_tensor *y, const dm_tensor *ids, const dm_tensor *posid, const dm_tensor *word,
-                         const dm_tensor *pos) {
+dm_status cuda_embed_fwd(dm_device *d, dm_tensor *y, const dm_tensor *ids, const dm_tensor *posid,
+                         const dm_tensor *word, const dm_tensor *pos) {
   return pick(d, y, word, ids, pos, posid, false);
 }
 
@@ -87,12 +90,13 @@ dm_status cuda_gather_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, const 
   return pick(d, y, x, rows, NULL, NULL, false);
 }
 
-dm_status cuda_gather_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm_tensor *rows, const dm_tensor *order,
-                          uint32_t acc) {
+dm_status cuda_gather_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm_tensor *rows,
+                          const dm_tensor *order, uint32_t acc) {
   return dx ? sum_ordered(d, dx, dy, rows, order, acc & 1) : DM_OK;
 }
 
-dm_status cuda_scatter_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *rows, const dm_tensor *order) {
+dm_status cuda_scatter_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *rows,
+                           const dm_tensor *order) {
   return sum_ordered(d, y, x, rows, order, false);
 }
 

@@ -1,7 +1,7 @@
 /* embed_mux.cu -- the mixed embedding on CUDA: gather, norm, dropout, bind and sum over N in one pass.
 **
-** Forward: a block takes one (row, position), its warps share the N instances. Backward: two sums of each token first; then
-** every gradient is a sum over tokens of a function of (token, column), recomputed from the tables. */
+** Forward: a block takes one (row, position), its warps share the N instances. Backward: two sums of each token first;
+** then every gradient is a sum over tokens of a function of (token, column), recomputed from the tables. */
 #include "segment.cuh"
 
 enum {
@@ -46,15 +46,16 @@ template <class T> struct mixed {
 template <class T>
 static mixed<T> mixed_of(dm_device *d, const dm_tensor *ids, const dm_tensor *posid, const dm_tensor *word,
                          const dm_tensor *pos, const dm_tensor *type, const dm_tensor *g, const dm_tensor *c,
-                         const dm_tensor *key, const dm_tensor *weight, float scale, int32_t pad, float p, uint32_t site) {
+                         const dm_tensor *key, const dm_tensor *weight, float scale, int32_t pad, float p,
+                         uint32_t site) {
   return { data<T>(word), data<T>(pos), data<T>(type), data<T>(g), data<T>(c), data<T>(key), data<float>(weight),
            data<int32_t>(ids), data<int32_t>(posid), ids->shape[0], ids->shape[1], ids->shape[2], dm_cols(word),
            dm_rows(word), dm_rows(pos), scale, pad, p, site, cuda_of(d)->knobs };
 }
 
-/* A block mixes the N instances of one (b, s): a warp takes every WARPS-th instance and keeps its sum and the embedding at
-** hand in shared memory, each lane its own columns; the warps' sums are added in order. Reads N rows of the table, writes
-** one row of y and two floats for each token. */
+/* A block mixes the N instances of one (b, s): a warp takes every WARPS-th instance and keeps its sum and the
+** embedding at hand in shared memory, each lane its own columns; the warps' sums are added in order. Reads N rows of
+** the table, writes one row of y and two floats for each token. */
 template <class T> __global__ void embed_mux_fwd_kernel(T *y, float *stat, mixed<T> m, float eps) {
   DM_DYNAMIC_SHARED(float, room);
   const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, n = m.C, b = blockIdx.x / m.S, s = blockIdx.x % m.S;
@@ -100,13 +101,14 @@ template <class T> __global__ void embed_mux_fwd_kernel(T *y, float *stat, mixed
 
 dm_status cuda_embed_mux_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const dm_tensor *ids, const dm_tensor *posid,
                              const dm_tensor *word, const dm_tensor *pos, const dm_tensor *type, const dm_tensor *g,
-                             const dm_tensor *c, const dm_tensor *key, const dm_tensor *weight, float scale, int32_t pad,
+                             const dm_tensor *c, const dm_tensor *key, const dm_tensor *weight, float scale,
+                             int32_t pad,
                              float p, uint32_t site, float eps) {
   return by_type(y, [&](auto zero) {
     using T = decltype(zero);
     const mixed<T> m = mixed_of<T>(d, ids, posid, word, pos, type, g, c, key, weight, scale, pad, p, site);
-    return launch(d, embed_mux_fwd_kernel<T>, m.B * m.S, WARPS * WARP, (size_t)WARPS * 2 * m.C * sizeof(float), data<T>(y),
-                  data<float>(stat), m, eps);
+    return launch(d, embed_mux_fwd_kernel<T>, m.B * m.S, WARPS * WARP, (size_t)WARPS * 2 * m.C * sizeof(float),
+                  data<T>(y), data<float>(stat), m, eps);
   });
 }
 
@@ -219,13 +221,15 @@ static dm_status place_grads(dm_device *d, dm_tensor *dpos, dm_tensor *dtype, co
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-dm_status cuda_embed_mux_bwd(dm_device *d, dm_tensor *dword, dm_tensor *dpos, dm_tensor *dtype, dm_tensor *dg, dm_tensor *dc,
-                             dm_tensor *dkey, const dm_tensor *dy, const dm_tensor *stat, const dm_tensor *ids,
-                             const dm_tensor *posid, const dm_tensor *order, const dm_tensor *word, const dm_tensor *pos,
-                             const dm_tensor *type, const dm_tensor *g, const dm_tensor *c, const dm_tensor *key,
-                             const dm_tensor *weight, float scale, int32_t pad, float p, uint32_t site, uint32_t acc) {
+dm_status cuda_embed_mux_bwd(dm_device *d, dm_tensor *dword, dm_tensor *dpos, dm_tensor *dtype, dm_tensor *dg,
+                             dm_tensor *dc, dm_tensor *dkey, const dm_tensor *dy, const dm_tensor *stat,
+                             const dm_tensor *ids, const dm_tensor *posid, const dm_tensor *order,
+                             const dm_tensor *word, const dm_tensor *pos, const dm_tensor *type, const dm_tensor *g,
+                             const dm_tensor *c, const dm_tensor *key, const dm_tensor *weight, float scale,
+                             int32_t pad, float p, uint32_t site, uint32_t acc) {
   const int B = ids->shape[0], N = ids->shape[1], S = ids->shape[2], C = dm_cols(dy), tokens = B * N * S;
-  const size_t for_part = larger(segment_edge(tokens, C), larger(member_part(3, N, B * S, C), member_part(1, S, B * N, C)));
+  const size_t for_part = larger(segment_edge(tokens, C),
+                                 larger(member_part(3, N, B * S, C), member_part(1, S, B * N, C)));
   void *room;
   dm_status s = scratch(d, (for_part + 3 * (size_t)tokens + dm_rows(pos)) * sizeof(float), &room);
   if (s) return s;

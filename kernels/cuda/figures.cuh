@@ -13,7 +13,8 @@ struct row_figure {
 };
 
 /* Sums of row_figure over all rows by one block: thread k adds rows k, k + THREADS, .., then the threads are added in
-** order: loss [1] = sum / kept (0 where none is kept), count [1] = kept, hits [2] = right, kept; outputs may be NULL. */
+** order: loss [1] = sum / kept (0 where none is kept), count [1] = kept, hits [2] = right, kept; outputs may be
+** NULL. */
 static __global__ void figures_kernel(float *loss, float *inverse, int32_t *hits, const row_figure *rows, int count) {
   DM_SHARED(double, sums, THREADS);
   DM_SHARED(int32_t, kept, THREADS);

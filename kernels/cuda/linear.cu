@@ -1,5 +1,5 @@
-/* linear.cu -- linear and matmul on CUDA: cuBLASLt, one plan for each kind of product. The activation is a pass of its own
-** over the product (point.cu): cuBLASLt's GELU is the approximation by tanh, the engine's is exact. */
+/* linear.cu -- linear and matmul on CUDA: cuBLASLt, one plan for each kind of product. The activation is a pass of its
+** own over the product (point.cu): cuBLASLt's GELU is the approximation by tanh, the engine's is exact. */
 #include "product.cuh"
 
 #include <stdlib.h>
@@ -45,7 +45,8 @@ static cublasStatus_t layout(cublasLtMatrixLayout_t *l, int dtype, int rows, int
   if (s || batch == 1) return s;
   int64_t stride = (int64_t)rows * cols;
   s = cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch);
-  return s ? s : cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride);
+  return s ? s : cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride,
+                                                  sizeof stride);
 }
 
 /* c^T = op(b)^T op(a)^T, so that b comes first and the bias lies along its columns. */
@@ -67,7 +68,8 @@ static cublasStatus_t choose(const cuda_device *c, plan *q) {
   cublasLtMatmulPreference_t want = NULL;
   cublasLtMatmulHeuristicResult_t found;
   uint64_t room = c->workspace_size;
-  uint32_t order = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;     /* split sums in the workspace, added by a pass of their own */
+  /* split sums in the workspace, added by a pass of their own */
+  uint32_t order = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
   uint32_t aa = q->key.align[0], ab = q->key.align[1], ac = q->key.align[2];
   int count = 0;
   cublasStatus_t s = cublasLtMatmulPreferenceCreate(&want);
@@ -145,15 +147,16 @@ dm_status multiply(dm_device *d, const product &p) {
   dm_status s = plan_for(d, key, &q);
   if (s) return s;
   if (p.bias) {
-    s = cuda_check_lt(d, cublasLtMatmulDescSetAttribute(q->what, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof p.bias));
+    s = cuda_check_lt(d, cublasLtMatmulDescSetAttribute(q->what, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias,
+                                                        sizeof p.bias));
     if (s) return s;
   }
   float one = 1.0f, beta = (float)p.beta;
-  return cuda_check_lt(d, cublasLtMatmul(c->lt, q->what, &one, p.b, q->b, p.a, q->a, &beta, p.c, q->c, p.c, q->c, &q->algo,
-                                         c->workspace, q->workspace, c->stream));
+  return cuda_check_lt(d, cublasLtMatmul(c->lt, q->what, &one, p.b, q->b, p.a, q->a, &beta, p.c, q->c, p.c, q->c,
+                                         &q->algo, c->workspace, q->workspace, c->stream));
 }
 
-/* -- linear ---------------------------------------------------------------------------------------------------------- */
+/* -- linear -------------------------------------------------------------------------------------------------------- */
 
 dm_status cuda_linear_fwd(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_tensor *x, const dm_tensor *w,
                           const dm_tensor *b, int32_t act) {
@@ -186,10 +189,11 @@ dm_status cuda_linear_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor 
   return s;
 }
 
-/* -- matmul ---------------------------------------------------------------------------------------------------------- */
+/* -- matmul -------------------------------------------------------------------------------------------------------- */
 
 /* c = op(a) op(b) + beta c for each of the leading dimension. */
-static dm_status products(dm_device *d, const dm_tensor *a, const dm_tensor *b, dm_tensor *c, int ta, int tb, int beta) {
+static dm_status products(dm_device *d, const dm_tensor *a, const dm_tensor *b, dm_tensor *c, int ta, int tb,
+                          int beta) {
   int n = a->ndim;
   return multiply(d, { ta, tb, a->shape[n - (ta ? 1 : 2)], b->shape[n - (tb ? 2 : 1)], a->shape[n - (ta ? 2 : 1)],
                        n == 3 ? a->shape[0] : 1, a->dtype, c->dtype, beta, a->data, b->data, NULL, c->data });

@@ -1,7 +1,7 @@
 /* loss.cu -- xent, mse, count_correct on CUDA. Losses of rows are added in a fixed order, in double. */
 #include "figures.cuh"
 
-/* -- xent -------------------------------------------------------------------------------------------------------------- */
+/* -- xent ---------------------------------------------------------------------------------------------------------- */
 
 /* A block takes one row: largest logit, sum of exponentials, figure of the row, log-sum-exp. A label outside 0 .. n - 1
 ** counts as left out. */
@@ -22,8 +22,8 @@ __global__ void row_lse_kernel(float *lse, row_figure *out, const T *logits, con
 
 /* A block writes one row of d loss / d logits. */
 template <class T>
-__global__ void row_grad_kernel(T *saved, const T *logits, const float *lse, const row_figure *rows, const int32_t *label,
-                                const float *inverse, int n) {
+__global__ void row_grad_kernel(T *saved, const T *logits, const float *lse, const row_figure *rows,
+                                const int32_t *label, const float *inverse, int n) {
   const size_t at = (size_t)blockIdx.x * n;
   const float f = rows[blockIdx.x].kept ? *inverse : 0.0f, shift = lse[blockIdx.x];
   const int y = rows[blockIdx.x].kept ? label[blockIdx.x] : -1;
@@ -33,8 +33,8 @@ __global__ void row_grad_kernel(T *saved, const T *logits, const float *lse, con
   }
 }
 
-dm_status cuda_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *saved, const dm_tensor *logits, const dm_tensor *label,
-                        int32_t ignore) {
+dm_status cuda_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *saved, const dm_tensor *logits,
+                        const dm_tensor *label, int32_t ignore) {
   int rows = dm_rows(logits), n = dm_cols(logits);
   void *room;
   dm_status s = scratch(d, (size_t)rows * (sizeof(row_figure) + sizeof(float)) + sizeof(float), &room);
@@ -43,8 +43,10 @@ dm_status cuda_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *saved, const d
   float *lse = (float *)(each + rows), *inverse = lse + rows;
   return by_type(logits, [&](auto zero) {
     using T = decltype(zero);
-    dm_status t = launch(d, row_lse_kernel<T>, n ? rows : 0, THREADS, 0, lse, each, data<T>(logits), data<int32_t>(label), n, ignore);
-    if (!t) t = launch(d, figures_kernel, 1, THREADS, 0, data<float>(loss), inverse, (int32_t *)NULL, each, n ? rows : 0);
+    dm_status t = launch(d, row_lse_kernel<T>, n ? rows : 0, THREADS, 0, lse, each, data<T>(logits),
+                         data<int32_t>(label), n, ignore);
+    if (!t) t = launch(d, figures_kernel, 1, THREADS, 0, data<float>(loss), inverse, (int32_t *)NULL, each,
+                       n ? rows : 0);
     if (t || !saved) return t;
     return launch(d, row_grad_kernel<T>, rows, THREADS, 0, data<T>(saved), data<T>(logits), lse, each,
                   data<int32_t>(label), inverse, n);
@@ -52,7 +54,8 @@ dm_status cuda_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *saved, const d
 }
 
 /* dlogits (+)= dloss * saved. */
-template <class T> __global__ void scaled_kernel(T *out, const T *x, const float *factor, size_t n, bool packed, bool add) {
+template <class T>
+__global__ void scaled_kernel(T *out, const T *x, const float *factor, size_t n, bool packed, bool add) {
   constexpr int N = PACK<bf16>;
   for (size_t e = ((size_t)blockIdx.x * THREADS + threadIdx.x) * N; e < n; e += (size_t)gridDim.x * THREADS * N) {
     float v[N];
@@ -62,7 +65,8 @@ template <class T> __global__ void scaled_kernel(T *out, const T *x, const float
   }
 }
 
-dm_status cuda_xent_bwd(dm_device *d, dm_tensor *dlogits, const dm_tensor *dloss, const dm_tensor *saved, uint32_t acc) {
+dm_status cuda_xent_bwd(dm_device *d, dm_tensor *dlogits, const dm_tensor *dloss, const dm_tensor *saved,
+                        uint32_t acc) {
   if (!dlogits) return DM_OK;
   size_t n = dm_numel(saved);
   return by_type(saved, [&](auto zero) {
@@ -72,7 +76,7 @@ dm_status cuda_xent_bwd(dm_device *d, dm_tensor *dlogits, const dm_tensor *dloss
   });
 }
 
-/* -- count_correct ----------------------------------------------------------------------------------------------------- */
+/* -- count_correct ------------------------------------------------------------------------------------------------- */
 
 /* A block takes one row: each thread finds its first largest logit, then one adds them up, the lower column first. */
 template <class T>
@@ -107,21 +111,22 @@ __global__ void row_best_kernel(row_figure *out, const T *logits, const int32_t 
   out[blockIdx.x] = { 0.0f, kept, kept && places[0] == y };
 }
 
-dm_status cuda_count_correct(dm_device *d, dm_tensor *hits, const dm_tensor *logits, const dm_tensor *label, int32_t ignore) {
+dm_status cuda_count_correct(dm_device *d, dm_tensor *hits, const dm_tensor *logits, const dm_tensor *label,
+                             int32_t ignore) {
   int rows = dm_rows(logits), n = dm_cols(logits);
   void *each;
   dm_status s = scratch(d, ((size_t)rows + 1) * sizeof(row_figure), &each);
   if (s) return s;
   s = by_type(logits, [&](auto zero) {
     using T = decltype(zero);
-    return launch(d, row_best_kernel<T>, n ? rows : 0, THREADS, 0, (row_figure *)each, data<T>(logits), data<int32_t>(label), n,
-                  ignore);
+    return launch(d, row_best_kernel<T>, n ? rows : 0, THREADS, 0, (row_figure *)each, data<T>(logits),
+                  data<int32_t>(label), n, ignore);
   });
   return s ? s : launch(d, figures_kernel, 1, THREADS, 0, (float *)NULL, (float *)NULL, data<int32_t>(hits),
                         (const row_figure *)each, n ? rows : 0);
 }
 
-/* -- mse -------------------------------------------------------------------------------------------------------------------- */
+/* -- mse ----------------------------------------------------------------------------------------------------------- */
 
 enum { SPAN = 16384 };                   /* elements of one partial sum: depends on the size only */
 
@@ -158,7 +163,8 @@ dm_status cuda_mse_fwd(dm_device *d, dm_tensor *loss, const dm_tensor *x, const 
 
 /* dx (+)= 2 dloss / n * (x - target). */
 template <class T>
-__global__ void mse_bwd_kernel(T *dx, const float *dloss, const T *x, const T *target, size_t n, bool packed, bool add) {
+__global__ void mse_bwd_kernel(T *dx, const float *dloss, const T *x, const T *target, size_t n, bool packed,
+                               bool add) {
   constexpr int N = PACK<bf16>;
   const float f = 2.0f * *dloss / (float)n;
   for (size_t e = ((size_t)blockIdx.x * THREADS + threadIdx.x) * N; e < n; e += (size_t)gridDim.x * THREADS * N) {
@@ -176,7 +182,8 @@ dm_status cuda_mse_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dloss, cons
   size_t n = dm_numel(x);
   return by_type(x, [&](auto zero) {
     using T = decltype(zero);
-    return launch(d, mse_bwd_kernel<T>, striding(d, n, THREADS * 8), THREADS, 0, data<T>(dx), data<float>(dloss), data<T>(x),
-                  data<T>(target), n, packable(8, data<T>(dx), data<T>(x), data<T>(target)), (bool)(acc & 1));
+    return launch(d, mse_bwd_kernel<T>, striding(d, n, THREADS * 8), THREADS, 0, data<T>(dx), data<float>(dloss),
+                  data<T>(x), data<T>(target), n, packable(8, data<T>(dx), data<T>(x), data<T>(target)),
+                  (bool)(acc & 1));
   });
 }

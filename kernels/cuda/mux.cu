@@ -19,9 +19,10 @@ static mix mix_of(const dm_tensor *x, const dm_tensor *weight, float scale) {
   return { x->shape[0], x->shape[1], x->shape[2], x->shape[3], data<float>(weight), scale };
 }
 
-/* -- Hadamard: phi_i(x) = key_i * x ------------------------------------------------------------------------------------ */
+/* -- Hadamard: phi_i(x) = key_i * x -------------------------------------------------------------------------------- */
 
-/* A thread takes packs of y [B, S, C] and adds the N instances in order. Reads x once, writes y once; keys from cache. */
+/* A thread takes packs of y [B, S, C] and adds the N instances in order. Reads x once, writes y once; keys from
+** cache. */
 template <class T> __global__ void hadamard_fwd_kernel(T *y, const T *x, const T *key, mix m, bool packed) {
   const size_t packs = (m.C + PACK8 - 1) / PACK8, all = (size_t)m.B * m.S * packs;
   for (size_t e = (size_t)blockIdx.x * THREADS + threadIdx.x; e < all; e += (size_t)gridDim.x * THREADS) {
@@ -83,17 +84,18 @@ static dm_status hadamard_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dkey, cons
   s = by_type(x, [&](auto zero) {
     using T = decltype(zero);
     dm_status t = dx
-      ? launch(d, hadamard_bwd_kernel<T>, striding(d, (size_t)m.B * m.N * m.S * blocks(m.C, PACK8), THREADS), THREADS, 0,
-               data<T>(dx), data<T>(dy), data<T>(key), m, packable(m.C, data<T>(dx), data<T>(dy), data<T>(key)),
+      ? launch(d, hadamard_bwd_kernel<T>, striding(d, (size_t)m.B * m.N * m.S * blocks(m.C, PACK8), THREADS), THREADS,
+               0, data<T>(dx), data<T>(dy), data<T>(key), m, packable(m.C, data<T>(dx), data<T>(dy), data<T>(key)),
                (bool)(acc & 1))
       : DM_OK;
     return t || !dkey ? t : member_sums(d, (float *)part, m.N, members, m.C, key_grad<T>{ data<T>(dy), data<T>(x), m });
   });
   if (s || !dkey) return s;
-  return column_finish(d, data<float>(dkey), (float *)part, member_runs(members), (size_t)m.N * m.C, m.N * m.C, acc >> 1 & 1);
+  return column_finish(d, data<float>(dkey), (float *)part, member_runs(members), (size_t)m.N * m.C, m.N * m.C,
+                       acc >> 1 & 1);
 }
 
-/* -- matrices: phi_i(x) = key_i x ---------------------------------------------------------------------------------------- */
+/* -- matrices: phi_i(x) = key_i x ---------------------------------------------------------------------------------- */
 
 /* out [N, B, S, C] = f x of the instance, from x [B, N, S, C], or from one x [B, S, C] for all N with `shared`. */
 template <class T> __global__ void by_instance_kernel(T *out, const T *x, mix m, bool scaled, bool shared) {
@@ -144,13 +146,14 @@ static dm_status matrix_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, cons
   if (s) return s;
   return by_type(x, [&](auto zero) {
     using T = decltype(zero);
-    dm_status t = launch(d, by_instance_kernel<T>, striding(d, all, THREADS), THREADS, 0, (T *)room.rows, data<T>(x), m, false,
-                         false);
+    dm_status t = launch(d, by_instance_kernel<T>, striding(d, all, THREADS), THREADS, 0, (T *)room.rows, data<T>(x), m,
+                         false, false);
     if (!t) {
-      t = multiply(d, { 0, 1, m.B * m.S, m.C, m.C, m.N, x->dtype, DM_F32, 0, room.rows, key->data, NULL, room.products });
+      t = multiply(d, { 0, 1, m.B * m.S, m.C, m.C, m.N, x->dtype, DM_F32, 0, room.rows, key->data, NULL,
+                       room.products });
     }
-    return t ? t : launch(d, over_instances_kernel<T>, striding(d, all / m.N, THREADS), THREADS, 0, data<T>(y), room.products,
-                          m);
+    return t ? t : launch(d, over_instances_kernel<T>, striding(d, all / m.N, THREADS), THREADS, 0, data<T>(y),
+                          room.products, m);
   });
 }
 
@@ -191,7 +194,7 @@ dm_status cuda_mux_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dkey, const dm_te
   return key->ndim == 3 ? matrix_bwd(d, dx, dkey, dy, x, key, m, acc) : hadamard_bwd(d, dx, dkey, dy, x, key, m, acc);
 }
 
-/* -- meanpool -------------------------------------------------------------------------------------------------------------- */
+/* -- meanpool ------------------------------------------------------------------------------------------------------ */
 
 /* Rows of a span, cut to those that exist. */
 struct range { int from, to; };
@@ -212,7 +215,8 @@ template <class T> __global__ void meanpool_fwd_kernel(T *y, const T *x, const i
 }
 
 /* A thread gives one column of one span's gradient to its rows; spans do not overlap. */
-template <class T> __global__ void meanpool_bwd_kernel(T *dx, const T *dy, const int32_t *span, int rows, int n, bool add) {
+template <class T>
+__global__ void meanpool_bwd_kernel(T *dx, const T *dy, const int32_t *span, int rows, int n, bool add) {
   const int j = blockIdx.y * THREADS + threadIdx.x;
   const range at = span_of(span, blockIdx.x, rows);
   if (j >= n || at.to <= at.from) return;

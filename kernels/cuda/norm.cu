@@ -51,8 +51,8 @@ __device__ static inline void each_pack(float (&held)[HELD][PACK8], bool fill, c
   }
 }
 
-/* A warp normalises one row, whose packs stay in its lanes' registers over the three passes; columns beyond 1024 are read
-** again. Reads x and r once, writes y and two floats. */
+/* A warp normalises one row, whose packs stay in its lanes' registers over the three passes; columns beyond 1024 are
+** read again. Reads x and r once, writes y and two floats. */
 template <class T>
 __global__ void layernorm_fwd_kernel(T *y, float *stat, const T *x, const T *r, const T *w, const T *b, int rows, int n,
                                      bool packed, branch drop, float eps) {
@@ -86,8 +86,9 @@ dm_status cuda_layernorm_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const 
   return by_type(x, [&](auto zero) {
     using T = decltype(zero);
     bool packed = packable(n, data<T>(y), data<T>(x), data<T>(r), data<T>(w), data<T>(b));
-    return launch(d, layernorm_fwd_kernel<T>, blocks(rows, WARPS), WARPS * WARP, 0, data<T>(y), data<float>(stat), data<T>(x),
-                  data<T>(r), data<T>(w), data<T>(b), rows, n, packed, branch{ p, site, cuda_of(d)->knobs }, eps);
+    return launch(d, layernorm_fwd_kernel<T>, blocks(rows, WARPS), WARPS * WARP, 0, data<T>(y), data<float>(stat),
+                  data<T>(x), data<T>(r), data<T>(w), data<T>(b), rows, n, packed, branch{ p, site, cuda_of(d)->knobs },
+                  eps);
   });
 }
 
@@ -130,8 +131,8 @@ __global__ void layernorm_bwd_kernel(T *dx, T *dr, const T *dy, const T *x, cons
 
 /* A block sums RUN rows of COLUMNS columns, a thread one column: part [runs, 2, n] gets dw and db of the run. */
 template <class T>
-__global__ void layernorm_columns_kernel(float *part, const T *dy, const T *x, const T *r, const float *stat, int rows, int n,
-                                         branch drop) {
+__global__ void layernorm_columns_kernel(float *part, const T *dy, const T *x, const T *r, const float *stat, int rows,
+                                         int n, branch drop) {
   const int j = blockIdx.x * COLUMNS + threadIdx.x, first = blockIdx.y * RUN;
   if (j >= n) return;
   float dw = 0, db = 0;
@@ -167,8 +168,8 @@ dm_status cuda_layernorm_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dr, dm_tens
                (bool)(acc >> 1 & 1))
       : DM_OK;
     if (t || !part) return t;
-    return launch(d, layernorm_columns_kernel<T>, dim3(blocks(n, COLUMNS), runs), COLUMNS, 0, (float *)part, data<T>(dy),
-                  data<T>(x), data<T>(r), data<float>(stat), rows, n, drop);
+    return launch(d, layernorm_columns_kernel<T>, dim3(blocks(n, COLUMNS), runs), COLUMNS, 0, (float *)part,
+                  data<T>(dy), data<T>(x), data<T>(r), data<float>(stat), rows, n, drop);
   });
   if (!s && dw) s = column_finish(d, data<float>(dw), (float *)part, runs, 2 * (size_t)n, n, acc >> 2 & 1);
   if (!s && db) s = column_finish(d, data<float>(db), (float *)part + n, runs, 2 * (size_t)n, n, acc >> 3 & 1);

@@ -1,5 +1,5 @@
-/* optim.cu -- adamw, sgd, norm2 on CUDA: one pass over the flat block; learning rate and update number are read from the
-** device's knobs, so that a captured update stays valid. */
+/* optim.cu -- adamw, sgd, norm2 on CUDA: one pass over the flat block; learning rate and update number are read from
+** the device's knobs, so that a captured update stays valid. */
 #include "common.cuh"
 
 enum {
@@ -9,7 +9,9 @@ enum {
 };
 
 /* Factor of all gradients: min(1, clip / norm). */
-__device__ static inline float clip_factor(const float *norm, float clip) { return norm && *norm > clip ? clip / *norm : 1.0f; }
+__device__ static inline float clip_factor(const float *norm, float clip) {
+  return norm && *norm > clip ? clip / *norm : 1.0f;
+}
 
 struct adamw_rule {
   float beta1, beta2, eps, decay;
@@ -28,7 +30,8 @@ __global__ void adamw_kernel(float *p, float *m, float *v, bf16 *copy, const flo
   __syncthreads();
   const float step = rate[0], root = rate[1], lr = knobs->lr, factor = clip_factor(norm, clip);
   const float c1 = 1 - o.beta1, c2 = 1 - o.beta2;
-  for (size_t e = ((size_t)blockIdx.x * THREADS + threadIdx.x) * PACK4; e < n; e += (size_t)gridDim.x * THREADS * PACK4) {
+  const size_t stride = (size_t)gridDim.x * THREADS * PACK4;
+  for (size_t e = ((size_t)blockIdx.x * THREADS + threadIdx.x) * PACK4; e < n; e += stride) {
     const long long left = (long long)(n - e);
     float P[PACK4], M[PACK4], V[PACK4], G[PACK4];
     fetch(P, p + e, left, packed);
@@ -49,11 +52,12 @@ __global__ void adamw_kernel(float *p, float *m, float *v, bf16 *copy, const flo
 }
 
 dm_status cuda_adamw(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, dm_tensor *copy, const dm_tensor *g,
-                     const dm_tensor *norm, double decayed, float beta1, float beta2, float eps, float decay, float clip) {
+                     const dm_tensor *norm, double decayed, float beta1, float beta2, float eps, float decay,
+                     float clip) {
   size_t n = dm_numel(p);
   bool packed = packable(4, data<float>(p), data<float>(m), data<float>(v), data<float>(g));
-  return launch(d, adamw_kernel, striding(d, n, THREADS * PACK4), THREADS, 0, data<float>(p), data<float>(m), data<float>(v),
-                data<bf16>(copy), data<float>(g), data<float>(norm), n, (size_t)decayed, packed, clip,
+  return launch(d, adamw_kernel, striding(d, n, THREADS * PACK4), THREADS, 0, data<float>(p), data<float>(m),
+                data<float>(v), data<bf16>(copy), data<float>(g), data<float>(norm), n, (size_t)decayed, packed, clip,
                 adamw_rule{ beta1, beta2, eps, decay }, cuda_of(d)->knobs);
 }
 
@@ -61,7 +65,8 @@ dm_status cuda_adamw(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, dm_
 __global__ void sgd_kernel(float *p, float *m, bf16 *copy, const float *g, const float *norm, size_t n, size_t decayed,
                            bool packed, float momentum, float decay, float clip, const dm_knobs *knobs) {
   const float lr = knobs->lr, factor = clip_factor(norm, clip);
-  for (size_t e = ((size_t)blockIdx.x * THREADS + threadIdx.x) * PACK4; e < n; e += (size_t)gridDim.x * THREADS * PACK4) {
+  const size_t stride = (size_t)gridDim.x * THREADS * PACK4;
+  for (size_t e = ((size_t)blockIdx.x * THREADS + threadIdx.x) * PACK4; e < n; e += stride) {
     const long long left = (long long)(n - e);
     float P[PACK4], M[PACK4], G[PACK4];
     fetch(P, p + e, left, packed);
@@ -82,11 +87,12 @@ dm_status cuda_sgd(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *copy, co
                    double decayed, float momentum, float decay, float clip) {
   size_t n = dm_numel(p);
   bool packed = packable(4, data<float>(p), data<float>(m), data<float>(g));
-  return launch(d, sgd_kernel, striding(d, n, THREADS * PACK4), THREADS, 0, data<float>(p), data<float>(m), data<bf16>(copy),
-                data<float>(g), data<float>(norm), n, (size_t)decayed, packed, momentum, decay, clip, cuda_of(d)->knobs);
+  return launch(d, sgd_kernel, striding(d, n, THREADS * PACK4), THREADS, 0, data<float>(p), data<float>(m),
+                data<bf16>(copy), data<float>(g), data<float>(norm), n, (size_t)decayed, packed, momentum, decay, clip,
+                cuda_of(d)->knobs);
 }
 
-/* -- norm2 ------------------------------------------------------------------------------------------------------------ */
+/* -- norm2 --------------------------------------------------------------------------------------------------------- */
 
 /* A block sums the squares of one span. */
 __global__ void square_span_kernel(double *part, const float *x, size_t n) {

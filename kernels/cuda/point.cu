@@ -3,8 +3,8 @@
 
 enum { THREADS = 256 };                  /* enough warps to hide memory latency, few registers each */
 
-/* out (+)= f(element number, values) over n elements: a thread strides over the grid in packs, reads each input and writes
-** the output once. F is a struct of scalars with
+/* out (+)= f(element number, values) over n elements: a thread strides over the grid in packs, reads each input and
+** writes the output once. F is a struct of scalars with
 ** `void operator()(float (&v)[N], size_t e0, const float (&u)[N])`: v holds the first input, and the result. */
 template <class T, class U, class F>
 __global__ void map_kernel(T *out, const U *x, const U *z, size_t n, bool packed, bool add, F f) {
@@ -76,7 +76,7 @@ struct dropped {
   }
 };
 
-/* -- ops ------------------------------------------------------------------------------------------------------------ */
+/* -- ops ----------------------------------------------------------------------------------------------------------- */
 
 dm_status cuda_add_fwd(dm_device *d, dm_tensor *y, const dm_tensor *a, const dm_tensor *b) {
   return map_alike(d, y, a, b, false, sum{});
@@ -99,7 +99,8 @@ dm_status cuda_act_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, int32_t a
   return map_alike(d, y, x, NULL, false, activation{ act });
 }
 
-dm_status cuda_act_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm_tensor *x, int32_t act, uint32_t acc) {
+dm_status cuda_act_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm_tensor *x, int32_t act,
+                       uint32_t acc) {
   return dx ? map_alike(d, dx, dy, x, acc & 1, activation_grad{ act }) : DM_OK;
 }
 
@@ -122,7 +123,7 @@ dm_status cuda_cast(dm_device *d, dm_tensor *y, const dm_tensor *x) {
   });
 }
 
-/* -- whole blocks ------------------------------------------------------------------------------------------------------ */
+/* -- whole blocks -------------------------------------------------------------------------------------------------- */
 
 /* Elements of `width` bytes = bits. */
 template <class T> __global__ void fill_kernel(T *out, size_t n, T bits) {

@@ -44,7 +44,8 @@ static __global__ void list_kernel(int32_t *order, const int32_t *count, const i
 }
 
 dm_status order_by(dm_device *d, int32_t *order, int32_t *count, const int32_t *target, int rows, int targets) {
-  dm_status s = rows ? cuda_check(d, cudaMemsetAsync(order, 0xff, (size_t)rows * sizeof *order, cuda_of(d)->stream)) : DM_OK;
+  dm_status s = DM_OK;
+  if (rows) s = cuda_check(d, cudaMemsetAsync(order, 0xff, (size_t)rows * sizeof *order, cuda_of(d)->stream));
   if (!s) s = launch(d, count_kernel, targets, THREADS, 0, count, target, rows);
   return s ? s : launch(d, list_kernel, targets, THREADS, 0, order, count, target, rows);
 }

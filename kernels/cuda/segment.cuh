@@ -1,9 +1,9 @@
 /* segment.cuh -- sums of rows that share a target, in a fixed order and without atomics, on CUDA.
 **
-** segment_sum: rows come sorted by target (`order`), cut into pieces of fixed size. A target whose rows all lie in one piece
-** is written by that piece; what crosses a border is kept as partial sums, which are added in piece order afterwards.
-** member_sums: the rows of a group follow from its number, so the runs of every group are summed side by side.
-** What is summed is a functor over (row, column), so that nothing the size of the rows need exist. */
+** segment_sum: rows come sorted by target (`order`), cut into pieces of fixed size. A target whose rows all lie in one
+** piece is written by that piece; what crosses a border is kept as partial sums, which are added in piece order
+** afterwards. member_sums: the rows of a group follow from its number, so the runs of every group are summed side by
+** side. What is summed is a functor over (row, column), so that nothing the size of the rows need exist. */
 #ifndef DM_CUDA_SEGMENT_CUH
 #define DM_CUDA_SEGMENT_CUH
 
@@ -32,8 +32,8 @@ __device__ static inline int target_at(const sorted_rows &s, int k) {
   return t < s.targets ? t : -1;
 }
 
-/* A block sums PIECE places of SUMMED columns, a thread one column. edge [pieces, 2, n]: what belongs to a target that began
-** in an earlier piece, and what belongs to one that goes on in the next. */
+/* A block sums PIECE places of SUMMED columns, a thread one column. edge [pieces, 2, n]: what belongs to a target that
+** began in an earlier piece, and what belongs to one that goes on in the next. */
 template <class T, class F>
 __global__ void segment_piece_kernel(T *out, float *edge, sorted_rows s, int n, bool add, F f) {
   DM_SHARED(int32_t, row, PIECE + 2);
@@ -99,14 +99,15 @@ template <class T> struct rows_of {
   __device__ float operator()(int row, int j) const { return to_float(x[(size_t)row * n + j]); }
 };
 
-/* order [rows] = the rows with 0 <= target < targets, by target and then by row; -1 after the last of them. For targets that
-** are few. count: `targets` integers of scratch. (segment.cu) */
+/* order [rows] = the rows with 0 <= target < targets, by target and then by row; -1 after the last of them. For
+** targets that are few. count: `targets` integers of scratch. (segment.cu) */
 dm_status order_by(dm_device *d, int32_t *order, int32_t *count, const int32_t *target, int rows, int targets);
 
-/* -- groups whose rows are known ------------------------------------------------------------------------------------ */
+/* -- groups whose rows are known ----------------------------------------------------------------------------------- */
 
-/* A block sums one run of PIECE members of one group over SUMMED columns, a thread one column: part [K, runs, groups, n].
-** F: K values, a row for (group, member), and `void operator()(float (&sum)[K], int row, int group, int column)`. */
+/* A block sums one run of PIECE members of one group over SUMMED columns, a thread one column: part [K, runs, groups,
+** n]. F: K values, a row for (group, member), and `void operator()(float (&sum)[K], int row, int group,
+** int column)`. */
 template <class F> __global__ void member_kernel(float *part, int groups, int members, int n, F f) {
   const int j = blockIdx.y * SUMMED + threadIdx.x, group = blockIdx.x % groups, run = blockIdx.x / groups;
   if (j >= n) return;
@@ -123,7 +124,8 @@ static inline size_t member_part(int k, int groups, int members, int n) {
   return (size_t)k * member_runs(members) * groups * n;
 }
 
-/* part = the sums of each run; column_finish adds the runs in order: `runs` of them [groups, n], or runs * groups of [n]. */
+/* part = the sums of each run; column_finish adds the runs in order: `runs` of them [groups, n], or runs * groups of
+** [n]. */
 template <class F>
 static inline dm_status member_sums(dm_device *d, float *part, int groups, int members, int n, F f) {
   return launch(d, member_kernel<F>, dim3(member_runs(members) * groups, blocks(n, SUMMED)), SUMMED, 0, part, groups,

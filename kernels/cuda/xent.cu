@@ -1,5 +1,5 @@
-/* xent.cu -- the vocabulary projection and its cross-entropy on CUDA: logits in f32, a chunk of rows at a time, made again
-** by the backward pass. The caller's room for logits is left alone. */
+/* xent.cu -- the vocabulary projection and its cross-entropy on CUDA: logits in f32, a chunk of rows at a time, made
+** again by the backward pass. The caller's room for logits is left alone. */
 #include "figures.cuh"
 #include "product.cuh"
 
@@ -10,7 +10,9 @@ static int chunk_rows(int V) {
 }
 
 /* A label outside 0 .. n - 1 counts as left out. */
-__device__ static inline bool counts(int label, int n, int ignore) { return label != ignore && label >= 0 && label < n; }
+__device__ static inline bool counts(int label, int n, int ignore) {
+  return label != ignore && label >= 0 && label < n;
+}
 
 template <class T> __device__ static inline float logit(const float *v, const T *b, int j) {
   return v[j] + (b ? to_float(b[j]) : 0.0f);
@@ -18,8 +20,8 @@ template <class T> __device__ static inline float logit(const float *v, const T 
 
 /* A block takes one row of logits, read twice: first largest of them, sum of exponentials, log-sum-exp, figure. */
 template <class T>
-__global__ void chunk_lse_kernel(float *lse, row_figure *out, const float *logits, const T *b, const int32_t *label, int n,
-                                 int ignore) {
+__global__ void chunk_lse_kernel(float *lse, row_figure *out, const float *logits, const T *b, const int32_t *label,
+                                 int n, int ignore) {
   DM_SHARED(float, tops, THREADS);
   DM_SHARED(int, places, THREADS);
   const float *v = logits + (size_t)blockIdx.x * n;
@@ -55,7 +57,8 @@ __global__ void chunk_lse_kernel(float *lse, row_figure *out, const float *logit
 }
 
 /* factor [1] = dloss / rows that count, 0 where none does; one block. */
-static __global__ void factor_kernel(float *factor, const float *dloss, const int32_t *label, int rows, int n, int ignore) {
+static __global__ void factor_kernel(float *factor, const float *dloss, const int32_t *label, int rows, int n,
+                                     int ignore) {
   DM_SHARED(int32_t, kept, THREADS);
   int32_t k = 0;
   for (int i = threadIdx.x; i < rows; i += THREADS) k += counts(label[i], n, ignore);
@@ -66,8 +69,8 @@ static __global__ void factor_kernel(float *factor, const float *dloss, const in
   *factor = k ? *dloss / (float)k : 0.0f;
 }
 
-/* A block turns one row of logits into its gradient, (softmax - onehot) * factor, 0 for rows left out: reads 4 bytes of each,
-** writes sizeof(T). In f32 g may be the logits themselves. */
+/* A block turns one row of logits into its gradient, (softmax - onehot) * factor, 0 for rows left out: reads 4 bytes
+** of each, writes sizeof(T). In f32 g may be the logits themselves. */
 template <class T>
 __global__ void chunk_grad_kernel(T *g, const float *logits, const T *b, const float *lse, const int32_t *label,
                                   const float *factor, int n, int ignore) {
@@ -82,11 +85,12 @@ __global__ void chunk_grad_kernel(T *g, const float *logits, const T *b, const f
 }
 
 /* logits [rows, V] f32 = x w^T for rows from `first` on; the bias is added by those who read them. */
-static dm_status chunk_logits(dm_device *d, float *logits, const dm_tensor *x, const dm_tensor *w, int first, int rows) {
+static dm_status chunk_logits(dm_device *d, float *logits, const dm_tensor *x, const dm_tensor *w, int first,
+                              int rows) {
   int V = w->shape[0], C = w->shape[1];
   size_t element = x->dtype == DM_BF16 ? sizeof(bf16) : sizeof(float);
-  return multiply(d, { 0, 1, rows, V, C, 1, x->dtype, DM_F32, 0, (const char *)x->data + (size_t)first * C * element, w->data,
-                       NULL, logits });
+  return multiply(d, { 0, 1, rows, V, C, 1, x->dtype, DM_F32, 0, (const char *)x->data + (size_t)first * C * element,
+                       w->data, NULL, logits });
 }
 
 static size_t padded(size_t bytes) { return (bytes + 255) / 256 * 256; }
@@ -107,8 +111,8 @@ dm_status cuda_linear_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *hits, d
     if (s) break;
     s = by_type(x, [&](auto zero) {
       using T = decltype(zero);
-      return launch(d, chunk_lse_kernel<T>, rows, THREADS, 0, data<float>(lse) + first, each + first, (const float *)logits,
-                    data<T>(b), data<int32_t>(label) + first, V, ignore);
+      return launch(d, chunk_lse_kernel<T>, rows, THREADS, 0, data<float>(lse) + first, each + first,
+                    (const float *)logits, data<T>(b), data<int32_t>(label) + first, V, ignore);
     });
   }
   return s ? s : launch(d, figures_kernel, 1, THREADS, 0, data<float>(loss), (float *)NULL, data<int32_t>(hits),
@@ -144,11 +148,12 @@ dm_status cuda_linear_xent_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_te
     });
     if (!s && db) s = column_sum(d, data<float>(db), g, x->dtype, rows, V, part, first > 0 || (acc >> 2 & 1));
     if (!s && dx) {
-      s = multiply(d, { 0, 0, rows, C, V, 1, x->dtype, dx->dtype, (int)(acc & 1), g, w->data, NULL, (char *)dx->data + at });
+      s = multiply(d, { 0, 0, rows, C, V, 1, x->dtype, dx->dtype, (int)(acc & 1), g, w->data, NULL,
+                       (char *)dx->data + at });
     }
     if (!s && dw) {
-      s = multiply(d, { 1, 0, V, C, rows, 1, x->dtype, dw->dtype, first > 0 || (acc >> 1 & 1), g, (const char *)x->data + at,
-                        NULL, dw->data });
+      s = multiply(d, { 1, 0, V, C, rows, 1, x->dtype, dw->dtype, first > 0 || (acc >> 1 & 1), g,
+                        (const char *)x->data + at, NULL, dw->data });
     }
   }
   return s;

@@ -1,6 +1,11 @@
--- estimate.lua -- what a plan costs before it is run: operations of its matrix products, and seconds at a measured
--- rate. Good to a factor of about two: passes over memory, scoring and uneven lengths are left out.
+-- estimate.lua -- what a plan costs before it is run: operations of its matrix products, seconds at a measured rate,
+-- and bytes. Time is good to a factor of about two: passes over memory, scoring and uneven lengths are left out. Bytes
+-- of a step are counted tensor by tensor, at the longest text, and are good to about a tenth.
 local core = require 'datamux.ffi'
+local errors = require 'datamux.errors'
+local scope = require 'datamux.scope'
+local loss = require 'datamux.ops.loss'
+local mux = require 'datamux.nn.mux'
 local separate = require 'datamux.nn.demux'
 local C = core.C
 
@@ -43,6 +48,96 @@ function M.plan(c, facts)
   local length = c.data.fixed and c.data.length or math.min(facts.length, c.data.length)
   return c.warmup.steps * M.step(c, c.warmup.rows, length, facts, false)
     + steps * c.train.accumulate * M.step(c, c.train.rows, length, facts, true)
+end
+
+-- -- bytes -----------------------------------------------------------------------------------------------------------
+
+-- Bytes of separating `pairs` (instance, position) pairs from `states` positions of `keys` keys: outputs, what the
+-- backward pass reads of them, and their gradients. s: bytes of an activation.
+local function separation(c, s, keys, states, pairs)
+  local W, rank, kind = c.model.width, c.demux.rank, c.demux.kind
+  local inner = rank > 0 and rank or W
+  if kind == 'mlp' then                                    -- slots: an instance may have half more pairs than the mean
+    local slots = 1.5 * pairs
+    return s * (slots * (2 + 2 * (c.model.dropout > 0 and 1 or 0) + 2 + 3 + 2 + 2) + 2 * pairs) * W + 8 * slots
+  end
+  local prefix = separate.get(kind).prefix and 2 * keys * W or 0
+  local of_key = kind ~= 'unbind' and 2 * keys * inner or 0
+  return s * (prefix + of_key + 2 * states * inner + pairs * (3 * inner + (rank > 0 and 2 * W or 0) + 2 * W))
+    + 8 * pairs
+end
+
+--- Bytes of one step over `rows` mixed rows of `length` tokens at most: activations and their gradients. facts: { vocab
+--- (entries), output ('classify', ...) }; task, retrieval: whether their losses are asked for; asked: instances that
+--- retrieval asks for at each position.
+function M.bytes(c, rows, length, facts, task, retrieval, asked)
+  local m, n, s = c.model, c.mux.n, c.precision == 'bf16' and 2 or 4
+  local W, I, plain = m.width, m.inner or 4 * m.width, m.kind == 'plain'
+  local prefix = plain and 0 or separate.positions(c.demux.kind, n, c.demux.read)
+  local T = rows * (length + prefix)
+  local layer = T * (s * (16 * W + 3 * I) + 4 * (m.heads + 4))
+  local encoder = c.train.recompute and m.layers * 2 * W * s * T + layer or m.layers * layer
+  local embedding = T * (2 * W * s + n * 8) + (m.embed_twice and T * 6 * W * s or 0)
+  if not plain and mux.matrices(c.mux.kind, { n = n, width = W, norm = c.mux.norm, overlap = c.mux.overlap,
+                                              learn = c.mux.learn }) then
+    embedding = embedding + T * n * W * s * (4 + (m.dropout > 0 and 2 or 0) + (c.mux.pads == 'skip' and 2 or 0))
+  end
+  local lists = 4 * T * n * (2 + (m.embed_twice and 1 or 0))
+  local total = encoder + embedding + lists
+  if plain then return total + (task and s * rows * 6 * W or 0) end
+  if task then
+    local tokens = c.demux.read == 'pool' or c.demux.read == 'token' or facts.output == 'tag'
+    local pairs = tokens and rows * n * length or rows * n
+    total = total + separation(c, s, rows * n, T, pairs) + 8 * s * W * (facts.output == 'tag' and pairs or rows * n)
+  end
+  if retrieval then
+    local pairs = rows * length * math.min(asked, n)
+    local logits = pairs * facts.vocab
+    total = total + separation(c, s, rows * n, T, pairs) + (logits <= loss.KEEP and s * logits or 0)
+      + (separate.get(c.demux.kind).deep and pairs * 5 * W * s or 0) + 16 * pairs
+  end
+  return total
+end
+
+local function gigabytes(n)
+  return n >= 1e9 and ('%.1f GB'):format(n / 1e9) or ('%.0f MB'):format(n / 1e6)
+end
+
+--- Raises (code 5) where a stage's step cannot fit beside the model, and says how many rows would. model: declared, not
+--- yet built; data: see assemble.data; stages: see assemble.stages; room: bytes there are (0: not known, nothing is
+--- refused).
+function M.fit(config, model, data, stages, room)
+  if not data.tok or room <= 0 then return end
+  local values = 0
+  for _, e in ipairs(model:tensors()) do
+    local k = 1
+    for _, size in ipairs(e.tensor.spec.shape) do k = k * size end
+    values = values + k
+  end
+  local held = values * (config.precision == 'bf16' and 18 or 16)     -- value, gradient, two moments, bf16 copy
+  local facts = { vocab = data.tok.vocab_size, output = data.output }
+  for _, stage in ipairs(stages) do
+    local retrieval = data.retrieval and (not stage.task or stage.alpha > 0)
+    local function need(rows, c)
+      return held + M.bytes(c or config, rows, config.data.length, facts, stage.task, retrieval, stage.targets)
+    end
+    local rows = stage.loader.o.rows
+    if need(rows) > room then
+      local fits = rows
+      while fits > 0 and need(fits) > room do fits = fits - 1 end
+      local again = setmetatable({ train = setmetatable({ recompute = true }, { __index = config.train }) },
+        { __index = config })
+      local fix = fits > 0 and ('%s.rows=%d'):format(stage.name, fits) or nil
+      if not config.train.recompute and need(rows, again) <= room then
+        fix = (fix and fix .. ', or ' or '') .. 'train.recompute=true'
+      end
+      errors.raise('E501', {
+        what = ('%s.rows is %d: a step of %d x %d texts of %d tokens takes about %s, %s of it for the model, expected '
+          .. 'at most the %s that %s has left'):format(stage.name, rows, rows, config.mux.n, config.data.length,
+          gigabytes(need(rows)), gigabytes(held), gigabytes(room), scope.about():match '^%S+'),
+        fix = fix or 'a smaller model, or a smaller data.length: not even one row fits' })
+    end
+  end
 end
 
 --- Operations per second of one product of size x size matrices here (default 1024), best of five.

@@ -263,10 +263,13 @@ the wanted format (png needs pngcairo; svg is always there).
            fix = '--format svg, or apt install gnuplot-nox' },
 
   E501 = { 'out of memory', [[
-The step needs more memory than the device has. What counts most: rows x N x length tokens per step,
-then width and layers.
+The step needs more memory than the device has left. It is foretold before the first step, at the
+longest text, with the number of rows that would fit. What counts most: rows x N x length tokens per
+step, then width and layers. With train.recompute=true the encoder's layers are computed twice
+instead of kept, which takes a fraction of the memory, a third more time, and gives the same bits.
 
-  datamux recipes/sst2_n20.lua train.rows=4 warmup.rows=4      half the texts per step
+  datamux recipes/sst2_n20.lua train.rows=4 warmup.rows=4      fewer texts per step
+  datamux recipes/sst2_n20.lua train.recompute=true            less memory for the same texts
   datamux check recipes/sst2_n20.lua                           measures one step]],
            fix = 'fewer texts per step: train.rows=4 warmup.rows=4' },
 

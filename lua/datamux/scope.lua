@@ -150,6 +150,9 @@ function M.leave(place) check(C.dm_device_ahead(M.device(), C.DM_AHEAD_DONE, pla
 --- Whether the device can record a step and replay it (see datamux.capture).
 function M.records() return ffi.string(C.dm_device_name(M.device())) ~= 'cpu' end
 
+--- Bytes that the device can still hand out; 0 where that is not known.
+function M.room() return C.dm_device_room(M.device()) end
+
 --- Bytes of the running step so far.
 function M.used() return C.dm_arena_used(step_arena) end
 

@@ -14,6 +14,7 @@ local evaluate = require 'datamux.evaluate'
 local metrics = require 'datamux.metrics'
 local assemble = require 'datamux.assemble'
 local errors = require 'datamux.errors'
+local estimate = require 'datamux.estimate'
 local capture = require 'datamux.capture'
 local checkpoint = require 'datamux.checkpoint'
 local saved = require 'datamux.saved'
@@ -25,17 +26,21 @@ Session.__index = Session
 local M = {}
 
 --- The parts a configuration names, ready to train: tokenizer, data, model, optimiser, stages.
---- o: { run = run directory or nil (nothing is written), log = log, resume = state of a checkpoint or nil }.
---- Raises a user error (with an exit code) before any work when data are missing or do not fit.
+--- o: { run = run directory or nil (nothing is written), log = log, resume = state of a checkpoint or nil, room = bytes
+--- of memory there are (default: what the device says) }.
+--- Raises a user error (with an exit code) before any work when data are missing or do not fit, and when a step would
+--- take more memory than there is.
 function M.new(config, o)
   local self = setmetatable({ config = config, run_dir = o.run, log = o.log }, Session)
   self.data = assemble.data(config)
   scope.precision(config.precision)
-  self.model = Module.build(assemble.model(config, self.data), config.seed)
+  local model = assemble.model(config, self.data)
+  self.stages = assemble.stages(config, self.data)
+  estimate.fit(config, model, self.data, self.stages, o.room or scope.room())
+  self.model = Module.build(model, config.seed)
   if self.model.encoder then self.model.encoder:recomputes(config.train.recompute) end
   self.optimiser = Optimiser.new(self.model, { kind = config.train.optimiser })
   self.recorder = capture.new(config.capture)
-  self.stages = assemble.stages(config, self.data)
   self.at = { stage = 1, step = 0, global = 0, update = 0, seconds = 0, best = nil, history = {} }
   if o.resume then self:restore(o.resume) end
   return self

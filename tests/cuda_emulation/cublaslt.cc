@@ -116,8 +116,8 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l) {
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l, cublasLtMatrixLayoutAttribute_t a, const void *v,
-                                                size_t bytes) {
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l, cublasLtMatrixLayoutAttribute_t a,
+                                                const void *v, size_t bytes) {
   switch (a) {
     case CUBLASLT_MATRIX_LAYOUT_ORDER: return set(&l->order, v, bytes);
     case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT: return set(&l->batches, v, bytes);
@@ -144,7 +144,8 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t, 
 /* The shapes and types that a product takes; what cuBLASLt itself refuses with NOT_SUPPORTED or INVALID_VALUE. */
 static cublasStatus_t fits(const emulated_lt_desc &d, const emulated_lt_layout &a, const emulated_lt_layout &b,
                            const emulated_lt_layout &c, const emulated_lt_layout &o) {
-  uint64_t m = d.ta ? a.cols : a.rows, k = d.ta ? a.rows : a.cols, k2 = d.tb ? b.cols : b.rows, n = d.tb ? b.rows : b.cols;
+  uint64_t m = d.ta ? a.cols : a.rows, k = d.ta ? a.rows : a.cols;
+  uint64_t k2 = d.tb ? b.cols : b.rows, n = d.tb ? b.rows : b.cols;
   if (k != k2 || o.rows != m || o.cols != n || c.rows != m || c.cols != n) return CUBLAS_STATUS_INVALID_VALUE;
   for (const emulated_lt_layout *l : { &a, &b, &c, &o }) {
     if (l->ld < (int64_t)(l->order == CUBLASLT_ORDER_COL ? l->rows : l->cols)) return CUBLAS_STATUS_INVALID_VALUE;
@@ -156,7 +157,8 @@ static cublasStatus_t fits(const emulated_lt_desc &d, const emulated_lt_layout &
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
-                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t out,
+                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
+                                              cublasLtMatrixLayout_t out,
                                               cublasLtMatmulPreference_t, int wanted,
                                               cublasLtMatmulHeuristicResult_t *results, int *found) {
   *found = 0;

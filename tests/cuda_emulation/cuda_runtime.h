@@ -1,11 +1,12 @@
 /* cuda_runtime.h -- CUDA on the host compiler, for the tests: lets g++ compile the files of kernels/cuda as they are.
 **
-** One fiber per CUDA thread, resumed in a shuffled order (DATAMUX_EMULATION_SEED), so that a missing barrier gives wrong
-** values; barriers and warp functions yield; shared memory starts as NaN between guard words; device memory starts as NaN
-** between guard zones. An access outside of mapped memory, a broken guard, a barrier that not all threads reach and a warp
-** function whose lanes do not all come end the launch with cudaErrorUnknown and a sentence. Only what the kernels
-** use is here. The first stream runs at once, except under capture, where it records; the others run as late as they may:
-** when an event of theirs is waited for, or the device as a whole. So a missing wait shows as memory not yet written. */
+** One fiber per CUDA thread, resumed in a shuffled order (DATAMUX_EMULATION_SEED), so that a missing barrier gives
+** wrong values; barriers and warp functions yield; shared memory starts as NaN between guard words; device memory
+** starts as NaN between guard zones. An access outside of mapped memory, a broken guard, a barrier that not all
+** threads reach and a warp function whose lanes do not all come end the launch with cudaErrorUnknown and a sentence.
+** Only what the kernels use is here. The first stream runs at once, except under capture, where it records; the others
+** run as late as they may: when an event of theirs is waited for, or the device as a whole. So a missing wait shows as
+** memory not yet written. */
 #ifndef DM_EMULATED_CUDA_RUNTIME_H
 #define DM_EMULATED_CUDA_RUNTIME_H
 
@@ -66,8 +67,8 @@ void *emulated_scratch(size_t bytes);
 void emulated_sync_block();
 void emulated_sync_warp(unsigned mask);
 
-/* Puts `bytes` (at most 64) beside those of the other lanes in `mask`, waits for them all, and returns the 32 slots of 64
-** bytes: valid until this lane's next call. */
+/* Puts `bytes` (at most 64) beside those of the other lanes in `mask`, waits for them all, and returns the 32 slots of
+** 64 bytes: valid until this lane's next call. */
 const char (*emulated_exchange(unsigned mask, const void *mine, size_t bytes))[64];
 
 void emulated_mma_16x8x16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
@@ -117,7 +118,7 @@ static inline unsigned __ballot_sync(unsigned mask, int v) {
 static inline int __any_sync(unsigned mask, int v) { return __ballot_sync(mask, v) != 0; }
 static inline int __all_sync(unsigned mask, int v) { return __ballot_sync(mask, v) == mask; }
 
-/* -- functions ------------------------------------------------------------------------------------------------------ */
+/* -- functions ----------------------------------------------------------------------------------------------------- */
 
 template <class T> T min(T a, T b) { return b < a ? b : a; }
 template <class T> T max(T a, T b) { return a < b ? b : a; }
@@ -133,7 +134,7 @@ static inline float __uint_as_float(unsigned u) { float v; memcpy(&v, &u, 4); re
 static inline int __float_as_int(float v) { int u; memcpy(&u, &v, 4); return u; }
 static inline float __int_as_float(int u) { float v; memcpy(&v, &u, 4); return v; }
 
-/* -- runtime ---------------------------------------------------------------------------------------------------------- */
+/* -- runtime ------------------------------------------------------------------------------------------------------- */
 
 typedef enum cudaError {
   cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorInvalidConfiguration = 9,
@@ -166,6 +167,7 @@ cudaError_t cudaSetDevice(int ordinal);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int ordinal);
 cudaError_t cudaMalloc(void **p, size_t bytes);
 cudaError_t cudaFree(void *p);
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total);
 cudaError_t cudaMallocHost(void **p, size_t bytes);
 cudaError_t cudaFreeHost(void *p);
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);

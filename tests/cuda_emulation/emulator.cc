@@ -90,7 +90,8 @@ void prepare(Fiber &f) {
   f.calls = 0;
   if (f.made) return;
   if (!f.stack) {
-    f.stack = (char *)mmap(NULL, STACK + GUARD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    f.stack = (char *)mmap(NULL, STACK + GUARD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                           0);
     if (f.stack == MAP_FAILED) abort();
     mprotect(f.stack, GUARD, PROT_NONE);
   }
@@ -116,7 +117,9 @@ void wake(int i) {
 void meet_warp(int i) {
   int first = i / 32 * 32;
   unsigned mask = fibers[i].mask;
-  if (!(mask >> (i - first) & 1)) emulated_fail("lane %d calls a warp function whose mask %08x leaves it out", i - first, mask);
+  if (!(mask >> (i - first) & 1)) {
+    emulated_fail("lane %d calls a warp function whose mask %08x leaves it out", i - first, mask);
+  }
   for (int k = 0; k < 32; k++) {
     if (!(mask >> k & 1)) continue;
     if (first + k >= threads || fibers[first + k].state == DONE) {
@@ -173,10 +176,13 @@ void run_threads() {
     if (running->state == AT_WARP) meet_warp(i);
     else meet_block();
   }
-  if (alive) emulated_fail("%d of %d threads wait at a barrier or in a warp function that the others do not reach", alive, threads);
+  if (alive) {
+    emulated_fail("%d of %d threads wait at a barrier or in a warp function that the others do not reach",
+                  alive, threads);
+  }
 }
 
-/* -- shared memory --------------------------------------------------------------------------------------------------- */
+/* -- shared memory ------------------------------------------------------------------------------------------------- */
 
 struct Shared { size_t bytes; char *memory; };
 std::map<const void *, Shared> arrays;
@@ -215,9 +221,10 @@ void check_shared() {
   }
 }
 
-/* -- device memory ---------------------------------------------------------------------------------------------------- */
+/* -- device memory ------------------------------------------------------------------------------------------------- */
 
 std::map<char *, size_t> blocks;       /* start -> bytes */
+const size_t TOTAL = (size_t)4 << 30;  /* what the emulated card says it has */
 
 void check_block(const char *p, size_t bytes) {
   for (size_t i = 0; i < GUARD; i++) {
@@ -231,7 +238,7 @@ void check_memory() {
   for (const auto &b : blocks) check_block(b.first, b.second);
 }
 
-/* -- launches ---------------------------------------------------------------------------------------------------------- */
+/* -- launches ------------------------------------------------------------------------------------------------------ */
 
 void run_grid(dim3 grid, dim3 block, size_t dynamic, const std::function<void()> &f) {
   body = &f;
@@ -344,7 +351,7 @@ const char (*emulated_exchange(unsigned mask, const void *mine, size_t bytes))[6
   return set;
 }
 
-/* -- tensor cores --------------------------------------------------------------------------------------------------------- */
+/* -- tensor cores -------------------------------------------------------------------------------------------------- */
 
 static float half_of(uint32_t pair, int upper) {
   return __uint_as_float(upper ? pair & 0xffff0000u : pair << 16);
@@ -384,7 +391,7 @@ void emulated_load_matrix_x4(uint32_t (&out)[4], const void *row, bool transpose
   emulated_sync_warp(0xffffffffu);
 }
 
-/* -- runtime calls ---------------------------------------------------------------------------------------------------------- */
+/* -- runtime calls ------------------------------------------------------------------------------------------------- */
 
 const char *cudaGetErrorString(cudaError_t e) {
   switch (e) {
@@ -416,7 +423,7 @@ cudaError_t cudaSetDevice(int ordinal) { return ordinal == 0 ? cudaSuccess : cud
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
   memset(p, 0, sizeof *p);
   snprintf(p->name, sizeof p->name, "emulated on the host, for tests");
-  p->totalGlobalMem = (size_t)4 << 30;
+  p->totalGlobalMem = TOTAL;
   p->sharedMemPerBlockOptin = MAX_SHARED;
   p->multiProcessorCount = 3;
   p->major = 9;
@@ -445,6 +452,14 @@ cudaError_t cudaFree(void *p) {
   blocks.erase(b);
   free((char *)p - GUARD);
   return cudaPeekAtLastError();
+}
+
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
+  size_t used = 0;
+  for (const auto &b : blocks) used += b.second;
+  *total = TOTAL;
+  *free_bytes = used < TOTAL ? TOTAL - used : 0;
+  return cudaSuccess;
 }
 
 cudaError_t cudaMallocHost(void **p, size_t bytes) {

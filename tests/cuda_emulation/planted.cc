@@ -1,5 +1,6 @@
-/* planted.cc -- a program that runs small kernels with planted faults under the emulator: tests/unit/cuda_emulation_spec.lua
-** demands that each sound one passes and each fault is found.   planted CASE   prints "right", "wrong value" or the sentence. */
+/* planted.cc -- a program that runs small kernels with planted faults under the emulator:
+** tests/unit/cuda_emulation_spec.lua demands that each sound one passes and each fault is found.
+**   planted CASE   prints "right", "wrong value" or the sentence. */
 #include "../../kernels/cuda/common.cuh"
 
 #include "walls.h"
@@ -79,7 +80,7 @@ static __global__ void product_kernel(float *y, const bf16 *a, const bf16 *b) {
   for (int i = 0; i < 4; i++) y[(group + i / 2 * 8) * 8 + 2 * t + i % 2] = c[i];
 }
 
-/* -- running -------------------------------------------------------------------------------------------------------- */
+/* -- running ------------------------------------------------------------------------------------------------------- */
 
 static dm_device device;
 static cuda_device card;
@@ -102,7 +103,8 @@ static dm_tensor tensor(int dtype, int rows, int cols) {
 
 static dm_status centre(dm_device *d, dm_tensor *y, const dm_tensor *x) {
   int rows = x->shape[0], cols = x->shape[1];
-  return launch(d, centre_kernel, rows + 1, 64, (size_t)cols * sizeof(float), data<float>(y), data<float>(x), rows, cols, fault);
+  return launch(d, centre_kernel, rows + 1, 64, (size_t)cols * sizeof(float), data<float>(y), data<float>(x), rows,
+                cols, fault);
 }
 
 static dm_status reverse(dm_device *d, dm_tensor *y, const dm_tensor *x) {

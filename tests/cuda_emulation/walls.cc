@@ -138,7 +138,8 @@ std::string emulated_whereabouts(const void *at) {
     char buffer[64];
     long off = p < c.to ? (long)(c.to - p) : (long)(p - (c.to + c.bytes));
     bool inside = p >= c.to && p < c.to + c.bytes;
-    snprintf(buffer, sizeof buffer, inside ? "a write to the input " : "%ld bytes %s ", off, p < c.to ? "before" : "past");
+    snprintf(buffer, sizeof buffer, inside ? "a write to the input " : "%ld bytes %s ", off,
+             p < c.to ? "before" : "past");
     return buffer + who(c);
   }
   return "far from any tensor";

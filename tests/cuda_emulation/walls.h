@@ -15,7 +15,8 @@ void emulated_late(bool late);
 void walls_begin();
 /* The walled-off twin of t (NULL for NULL), to be given to the op in its place. */
 dm_tensor *walls_add(const dm_tensor *t, bool written);
-/* All tensors are known: makes the copies. Nothing where walls cannot be (work that is not done at once): tensors stay where they are. */
+/* All tensors are known: makes the copies. Nothing where walls cannot be (work that is not done at once): tensors stay
+** where they are. */
 void walls_raise();
 /* Copies back what was written and checks the bytes between the tensors and their walls. */
 void walls_end();

@@ -30,7 +30,7 @@ M.xent = xent.fwd
 
 local linear_xent = { name = 'linear_xent' }
 
-local KEEP = 2 ^ 26          -- most logits that are kept for the backward pass unasked: 256 MiB
+M.KEEP = 2 ^ 26              -- most logits that are kept for the backward pass unasked: 256 MiB of f32
 
 --- xent(x w^T + b, label).  x [R, C], w [V, C], b [V] or nil, label i32 [R] -> loss [1], hits i32 [2] (rows whose
 --- largest logit is the label, rows counted).  o: { ignore = -100, keep: the logits [R, V] are kept for the backward
@@ -42,7 +42,7 @@ function linear_xent.fwd(x, w, b, label, o)
   local loss, hits = Tensor.new({ 1 }, 'f32'), Tensor.new({ 2 }, 'i32')
   local lse = Tensor.new({ x:size(1) }, 'f32')
   local ignore, needs, keep = ignored(o), x.needs or w.needs or (b and b.needs), o and o.keep
-  if keep == nil then keep = x:size(1) * w:size(1) <= KEEP end
+  if keep == nil then keep = x:size(1) * w:size(1) <= M.KEEP end
   local logits = keep and needs and tape.on and Tensor.new { x:size(1), w:size(1) } or nil
   check(C.dm_linear_xent_fwd(loss.c, hits.c, lse.c, ptr(logits), x.c, w.c, ptr(b), label.c, ignore))
   tape.record(linear_xent, loss, { x = x, w = w, b = b, label = label, lse = lse, logits = logits, ignore = ignore },
