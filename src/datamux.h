@@ -259,6 +259,34 @@ dm_status dm_writer_write(dm_writer *w, const void *data, double bytes);
 dm_status dm_writer_commit(dm_writer *w);
 void dm_writer_free(dm_writer *w);
 
+/* -- words into pieces of a vocabulary: see lua/datamux/text -----------------------------------------------
+** Each gives the number of ids and writes as many as there is room for; with more ids than room, call again. */
+
+typedef struct dm_wordpiece dm_wordpiece;
+typedef struct dm_bpe dm_bpe;
+
+/* WordPiece: piece id is bytes[offset[id] .. offset[id + 1]), "##" in front of a continuation; copied. unk: the id of a
+** word that cannot be cut. Errors: ENOMEM. */
+dm_status dm_wordpiece_new(dm_wordpiece **out, const uint8_t *bytes, const int32_t *offset, int32_t n, int32_t unk);
+void dm_wordpiece_free(dm_wordpiece *w);
+/* One word of valid UTF-8, each time its longest piece. Words of more than 100 characters are unknown. */
+int32_t dm_wordpiece_word(const dm_wordpiece *w, const uint8_t *word, int32_t n, int32_t *ids, int32_t room);
+/* A whole text in ASCII: control characters left out, lower-cased where wanted, cut at blanks and around punctuation.
+** -1: there is a byte that is not ASCII. Source: Devlin et al. 2019. */
+int32_t dm_wordpiece_text(const dm_wordpiece *w, const uint8_t *text, int32_t n, int32_t lower, int32_t *ids,
+                          int32_t room);
+
+/* Byte-level BPE: letters[256], the part that stands for each byte; merges [n][3]: two parts and what they become, the
+** first one has the lowest rank. A part below 0 is in no vocabulary: unk where it is left. Errors: ENOMEM. */
+dm_status dm_bpe_new(dm_bpe **out, const int32_t *letters, const int32_t *merges, int32_t n, int32_t unk);
+void dm_bpe_free(dm_bpe *b);
+/* One piece: the pair of lowest rank joined (of equals the leftmost) until none is left. Uses room of b's own: not for
+** two threads at once. -2: no memory. */
+int32_t dm_bpe_piece(dm_bpe *b, const uint8_t *piece, int32_t n, int32_t *ids, int32_t room);
+/* A whole text in ASCII, cut into pieces by GPT-2's pattern. -1: there is a byte that is not ASCII. Source: Sennrich et
+** al. 2016; Radford et al. 2019. */
+int32_t dm_bpe_text(dm_bpe *b, const uint8_t *text, int32_t n, int32_t *ids, int32_t room);
+
 /* -- products of a finished model in int8 --------------------------------------------------------- */
 
 /* Weights of a linear layer in 7 bits: w[d] is about scale[d] * q[d], scale[d] = max |w[d]| / 63.

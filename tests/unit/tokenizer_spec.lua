@@ -92,6 +92,58 @@ describe('the tokenizers', function()
   end)
 end)
 
+describe('the engine', function()
+  local function small_bpe()
+    return text.load { kind = 'bpe', vocab = { name = 'v', text = '{"<unk>":0,"<s>":1,"</s>":2,"<pad>":3,"a":4,"b":5,'
+      .. '"ab":6,"\196\160":7,"\196\160a":8,"aba":9,"\'":10,"s":11,"\'s":12,"1":13,"!":14,"\196\138":15}' },
+      merges = { name = 'm', text = '#version: 0.2\na b\nab a\n\196\160 a\n\' s\n' } }
+  end
+  local function small_bert()
+    return text.load { kind = 'wordpiece', vocab = { name = 'v',
+      text = '[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nab\n##a\n##b\n##ba\n!\n\'\n1\n##1\n' } }
+  end
+
+  -- Texts of these letters, in an order that only k decides.
+  local function random_text(k)
+    local letters = { 'a', 'b', 'A', ' ', ' ', '\t', '\n', "'", 's', '1', '!', 'x', '\1', '\11', 're', "'ll" }
+    local out = {}
+    for i = 1, k % 23 + 1 do
+      k = (k * 1103515245 + 12345) % 2147483648
+      out[i] = letters[math.floor(k / 65536) % #letters + 1]
+    end
+    return table.concat(out) .. 'b'
+  end
+
+  it('cuts texts in ASCII as Unicode\'s rules cut them', function()
+    local a, b = small_bpe(), small_bert()
+    local tail_a, tail_b = #a:ids ' \195\169', #b:ids ' \195\169'
+    for k = 1, 2000 do
+      local s = random_text(7919 * k)
+      for _, pair in ipairs { { a, tail_a }, { b, tail_b } } do
+        local tok, tail = unpack(pair)
+        local got, all = tok:ids(s), tok:ids(s .. ' \195\169')                     -- not ASCII: the other way
+        for _ = 1, tail do all[#all] = nil end
+        assert.are.same(all, got, ('%s: %q'):format(tok.kind, s))
+      end
+    end
+  end)
+
+  it('joins by rank, the leftmost first, and knows what is unknown', function()
+    assert.are.same({ 9, 6 }, small_bpe():ids 'abaab')
+    assert.are.same({ 7, 6, 12, 8, 0 }, small_bpe():ids " ab's ax")
+    assert.are.same({ 6, 9, 4, 1, 10 }, small_bert():ids 'Abba a x!')
+    assert.are.same({ 1 }, small_bert():ids(('a'):rep(101)))
+    assert.are.equal(100, #small_bert():ids(('a'):rep(100)))
+  end)
+
+  it('takes texts of any length', function()
+    assert.are.equal(10000, #small_bert():ids(('a '):rep(10000)))
+    assert.are.equal(20000, #small_bpe():ids(('b'):rep(20000)))
+    assert.are.same({}, small_bpe():ids '')
+    assert.are.same({}, small_bert():ids ' \t\n')
+  end)
+end)
+
 describe('words', function()
   it('are the commonest, ties by first appearance', function()
     local tok = text.train { kind = 'words', lines = { 'b a b', 'c a d' }, vocab_size = 3 }

@@ -2,14 +2,18 @@
 -- Same ids as Hugging Face tokenizers' ByteLevel with add_prefix_space = false. Text is text: "<s>" in it is not taken
 -- for the special token. Sources: Sennrich et al. 2016; Radford et al. 2019 (bytes as letters, the splitting pattern).
 local ffi = require 'ffi'
+local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
 local lines = require 'datamux.text.lines'
 local utf8 = require 'datamux.text.utf8'
+local C = core.C
 
 local M = {}
 
 local Bpe = {}
 Bpe.__index = Bpe
+
+local UNREACHED = -1000                -- below every letter that is no entry
 
 -- -- the splitting pattern, by PCRE2 ----------------------------------------------------------------------
 
@@ -44,17 +48,16 @@ local function prepare()
   found = pcre.pcre2_get_ovector_pointer_8(match)
 end
 
---- The pieces of a text that are encoded on their own.
-function M.split(text)
+-- Calls fn(from, to) for the pieces of a text that are encoded on their own: bytes from (from 0) up to `to`.
+local function each_piece(text, fn)
   if not pcre then prepare() end
-  local out, at, n = {}, 0, #text
+  local at, n = 0, #text
   while at < n do
     if pcre.pcre2_match_8(code, text, n, at, 0x40000000, match, nil) < 1 then break end        -- NO_UTF_CHECK
     local from, to = tonumber(found[0]), tonumber(found[1])
-    out[#out + 1] = text:sub(from + 1, to)
+    fn(from, to)
     at = to
   end
-  return out
 end
 
 -- -- bytes as letters -----------------------------------------------------------------------------------------
@@ -90,22 +93,43 @@ local function read_vocab(source)
   return vocab, token, n
 end
 
-local function read_merges(source, vocab)
-  local rank, n, path = {}, 0, lines.name(source)
-  for line, number in lines.of(source) do
-    if not line:find '^#version' and line ~= '' then
-      local a, b, rest = line:match '^(%S+) (%S+)(.*)$'
-      if not a or rest ~= '' then
-        errors.raise('E309', ("%s:%d: '%s', expected two parts"):format(path, number, line))
-      end
-      if not vocab[a .. b] then
-        errors.raise('E309', ("%s:%d: '%s' is not in the vocabulary"):format(path, number, a .. b))
-      end
-      rank[a .. ' ' .. b] = n
-      n = n + 1
-    end
+local function refuse_merge(path, number, line)
+  local a, b, rest = line:match '^(%S+) (%S+)(.*)$'
+  if not a or rest ~= '' then errors.raise('E309', ("%s:%d: '%s', expected two parts"):format(path, number, line)) end
+  errors.raise('E309', ("%s:%d: '%s' is not in the vocabulary"):format(path, number, a .. b))
+end
+
+-- The engine's table of merges, by numbers of parts: ids, and for the letters that are no entries numbers below 0.
+-- There are some 50,000 lines: only what the JIT compiles.
+local function read_merges(source, vocab, unk)
+  local lower, letters = {}, ffi.new 'int32_t[256]'
+  for b = 0, 255 do
+    if not vocab[letter[b]] then lower[letter[b]] = -1 - b end
+    letters[b] = vocab[letter[b]] or lower[letter[b]]
   end
-  return rank
+  local s, path = lines.text(source), lines.name(source)
+  local merges = ffi.new('int32_t[?]', 3 * (math.floor(#s / 4) + 1))             -- a merge takes at least "a b\n"
+  local at, number, n = 1, 0, 0
+  while at <= #s do
+    local stop = s:find('\n', at, true) or #s + 1
+    local last = s:byte(stop - 1) == 13 and stop - 2 or stop - 1
+    number = number + 1
+    if last >= at and s:sub(at, at + 7) ~= '#version' then
+      local space = s:find(' ', at, true)
+      if not space or space > last then refuse_merge(path, number, s:sub(at, last)) end
+      local a, b = s:sub(at, space - 1), s:sub(space + 1, last)
+      local to = vocab[a .. b]
+      if not to or a == '' or b == '' then refuse_merge(path, number, s:sub(at, last)) end
+      local first, second = vocab[a] or lower[a], vocab[b] or lower[b]
+      if not (first and second) then first, second = UNREACHED, UNREACHED end      -- parts that are never made
+      merges[n], merges[n + 1], merges[n + 2] = first, second, to
+      n = n + 3
+    end
+    at = stop + 1
+  end
+  local out = ffi.new 'dm_bpe *[1]'
+  core.check(C.dm_bpe_new(out, letters, merges, n / 3, unk or 0))
+  return ffi.gc(out[0], C.dm_bpe_free)
 end
 
 --- A tokenizer from vocab.json and merges.txt (paths, or see lines.of). Raises (code 3) with file and line where they
@@ -113,54 +137,40 @@ end
 function M.load(vocab_source, merges_source)
   local vocab, token, size = read_vocab(vocab_source)
   local function special(name) return vocab[name] or vocab['<|endoftext|>'] end
-  return setmetatable({ kind = 'bpe', vocab = vocab, token = token, rank = read_merges(merges_source, vocab),
-    vocab_size = size, bos = special '<s>', pad = special '<pad>', eos = special '</s>', unk = special '<unk>',
-    sources = { vocab_source, merges_source }, cache = {} }, Bpe)
+  return setmetatable({ kind = 'bpe', vocab = vocab, token = token, vocab_size = size, bos = special '<s>',
+    pad = special '<pad>', eos = special '</s>', unk = special '<unk>', sources = { vocab_source, merges_source },
+    merges = read_merges(merges_source, vocab, special '<unk>') }, Bpe)
 end
 
 -- -- encoding -----------------------------------------------------------------------------------------------------
 
--- Ids of one piece: its letters, the pair of lowest rank joined until none is left.
-local function merge(self, piece)
-  local parts = {}
-  for i = 1, #piece do parts[i] = letter[piece:byte(i)] end
-  local rank = self.rank
-  while #parts > 1 do
-    local best, at = math.huge, nil
-    for i = 1, #parts - 1 do
-      local r = rank[parts[i] .. ' ' .. parts[i + 1]]
-      if r and r < best then best, at = r, i end
-    end
-    if not at then break end
-    local a, b, out, i = parts[at], parts[at + 1], {}, 1
-    while i <= #parts do
-      if parts[i] == a and parts[i + 1] == b then
-        out[#out + 1] = a .. b
-        i = i + 2
-      else
-        out[#out + 1] = parts[i]
-        i = i + 1
-      end
-    end
-    parts = out
-  end
-  local ids = {}
-  for i, p in ipairs(parts) do ids[i] = self.vocab[p] or self.unk end
-  return ids
+local function checked(n)
+  if n < 0 then errors.raise('E501', 'bpe: no memory for a piece') end
+  return n
 end
 
---- Ids of a text without specials.
+-- Appends the ids of a text that is not ASCII, piece by piece.
+local function add_pieces(self, out, text)
+  local bytes = ffi.cast('const uint8_t *', text)
+  each_piece(text, function(from, to)
+    local n
+    repeat
+      n = C.dm_bpe_piece(self.merges, bytes + from, to - from, lines.room, lines.size)
+    until lines.fits(n)
+    lines.append(out, checked(n))
+  end)
+  return out
+end
+
+--- Ids of a text without specials. Texts in ASCII are cut by the engine, pieces and all.
 function Bpe:ids(text)
   local out = {}
-  for _, piece in ipairs(M.split(utf8.clean(text))) do
-    local ids = self.cache[piece]
-    if not ids then
-      ids = merge(self, piece)
-      lines.remember(self, piece, ids)
-    end
-    for i = 1, #ids do out[#out + 1] = ids[i] end
-  end
-  return out
+  local n
+  repeat
+    n = C.dm_bpe_text(self.merges, text, #text, lines.room, lines.size)
+  until lines.fits(n)
+  if n == -1 then return add_pieces(self, out, utf8.clean(text)) end
+  return lines.append(out, checked(n))
 end
 
 local function wrap(self, ids)

@@ -25,14 +25,21 @@ end
 
 -- -- ids --------------------------------------------------------------------------------------------------------------
 
-local REMEMBERED, LONGEST = 65536, 64        -- words, bytes of one
+--- Where the engine writes the ids of a text: room for `size` of them.
+M.room, M.size = ffi.new 'int32_t[4096]', 4096
 
---- Keeps the ids of a word in tok.cache; forgets all of them when there are too many, so that an endless stream of new
---- words takes no more memory.
-function M.remember(tok, word, ids)
-  if #word > LONGEST then return end
-  if tok.remembered == REMEMBERED then tok.cache, tok.remembered = {}, 0 end
-  tok.cache[word], tok.remembered = ids, (tok.remembered or 0) + 1
+--- Whether `count` ids fitted into the room; where not, it is larger for the next try.
+function M.fits(count)
+  if count <= M.size then return true end
+  M.room, M.size = ffi.new('int32_t[?]', 2 * count), 2 * count
+  return false
+end
+
+--- Appends the first `count` ids of the room to a list.
+function M.append(list, count)
+  local room, n = M.room, #list
+  for i = 1, count do list[n + i] = room[i - 1] end
+  return list
 end
 
 -- A growing int32 array: push(list) appends; data, n.

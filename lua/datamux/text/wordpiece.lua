@@ -1,16 +1,29 @@
 -- wordpiece.lua -- WordPiece (BERT) from vocab.txt: clean, lower-case, strip accents, split, longest match first.
 -- Same ids as Hugging Face tokenizers' BertNormalizer, BertPreTokenizer and WordPiece. Source: Devlin et al. 2019.
+local ffi = require 'ffi'
+local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
 local lines = require 'datamux.text.lines'
 local tables = require 'datamux.text.bert_tables'
 local utf8 = require 'datamux.text.utf8'
+local C = core.C
 
 local M = {}
 
 local WordPiece = {}
 WordPiece.__index = WordPiece
 
-local LONGEST = 100                -- code points; a longer word is unknown
+-- The engine's table of the pieces token[0 .. n).
+local function table_of(token, n, unk)
+  local offset, list = ffi.new('int32_t[?]', n + 1), {}
+  for id = 0, n - 1 do
+    list[id + 1] = token[id]
+    offset[id + 1] = offset[id] + #token[id]
+  end
+  local out = ffi.new 'dm_wordpiece *[1]'
+  core.check(C.dm_wordpiece_new(out, table.concat(list), offset, n, unk))
+  return ffi.gc(out[0], C.dm_wordpiece_free)
+end
 
 --- A tokenizer from vocab.txt, one piece a line (a path, or see lines.of). lower: lower-case and strip accents (default
 --- true). Raises (code 3) with file and line where the file is malformed.
@@ -26,8 +39,8 @@ function M.load(source, lower)
     if not id[special] then errors.raise('E309', ('%s: %s is missing'):format(name, special)) end
   end
   return setmetatable({ kind = 'wordpiece', id = id, token = token, vocab_size = n, lower = lower ~= false,
-    source = source, pad = id['[PAD]'], unk = id['[UNK]'], bos = id['[CLS]'], eos = id['[SEP]'], cache = {} },
-    WordPiece)
+    source = source, pad = id['[PAD]'], unk = id['[UNK]'], bos = id['[CLS]'], eos = id['[SEP]'],
+    pieces = table_of(token, n, id['[UNK]']) }, WordPiece)
 end
 
 -- -- classes of characters, remembered -----------------------------------------------------------------------
@@ -61,17 +74,6 @@ local function is_punctuation(c)
 end
 
 -- -- words -------------------------------------------------------------------------------------------------------
-
--- Plain ASCII needs no tables.
-local function words_ascii(text, lower)
-  if lower then text = text:lower() end
-  local out = {}
-  text = text:gsub('[%z\1-\8\14-\31\127]', ''):gsub('[\11\12]', '')
-  for word in text:gmatch '%S+' do
-    for part in word:gsub('%p', ' %0 '):gmatch '%S+' do out[#out + 1] = part end
-  end
-  return out
-end
 
 local function words_unicode(text, lower)
   local cleaned = {}
@@ -113,54 +115,24 @@ local function words_unicode(text, lower)
   return out
 end
 
---- The words of a text that are cut into pieces: normalised, punctuation apart.
-function WordPiece:words(text)
-  if text:find '[\128-\255]' then return words_unicode(text, self.lower) end
-  return words_ascii(text, self.lower)
+-- Appends the pieces of a word.
+local function add_word(self, out, word)
+  local n
+  repeat
+    n = C.dm_wordpiece_word(self.pieces, word, #word, lines.room, lines.size)
+  until lines.fits(n)
+  return lines.append(out, n)
 end
 
--- Ends (byte positions) of the characters of a word.
-local function ends_of(word)
-  local ends = {}
-  for at in word:gmatch '()[%z\1-\127\194-\244][\128-\191]*' do
-    if at > 1 then ends[#ends + 1] = at - 1 end
-  end
-  ends[#ends + 1] = #word
-  return ends
-end
-
-local function pieces(self, word)
-  local ends = ends_of(word)
-  if #ends > LONGEST then return { self.unk } end
-  local out, first = {}, 1
-  while first <= #ends do
-    local from, piece, last = first == 1 and 1 or ends[first - 1] + 1, nil, nil
-    for k = #ends, first, -1 do
-      local text = word:sub(from, ends[k])
-      piece = self.id[first > 1 and '##' .. text or text]
-      if piece then
-        last = k
-        break
-      end
-    end
-    if not piece then return { self.unk } end
-    out[#out + 1] = piece
-    first = last + 1
-  end
-  return out
-end
-
---- Ids of a text without specials.
+--- Ids of a text without specials. Texts in ASCII are cut by the engine, words and all.
 function WordPiece:ids(text)
   local out = {}
-  for _, word in ipairs(self:words(text)) do
-    local ids = self.cache[word]
-    if not ids then
-      ids = pieces(self, word)
-      lines.remember(self, word, ids)
-    end
-    for i = 1, #ids do out[#out + 1] = ids[i] end
-  end
+  local n
+  repeat
+    n = C.dm_wordpiece_text(self.pieces, text, #text, self.lower and 1 or 0, lines.room, lines.size)
+  until lines.fits(n)
+  if n >= 0 then return lines.append(out, n) end
+  for _, word in ipairs(words_unicode(text, self.lower)) do add_word(self, out, word) end
   return out
 end
 
