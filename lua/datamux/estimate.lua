@@ -57,9 +57,9 @@ end
 local function separation(c, s, keys, states, pairs)
   local W, rank, kind = c.model.width, c.demux.rank, c.demux.kind
   local inner = rank > 0 and rank or W
-  if kind == 'mlp' then                                    -- slots: an instance may have half more pairs than the mean
-    local slots = 1.5 * pairs
-    return s * (slots * (2 + 2 * (c.model.dropout > 0 and 1 or 0) + 2 + 3 + 2 + 2) + 2 * pairs) * W + 8 * slots
+  if kind == 'mlp' then                      -- slots: for the instance with most pairs; see demux/mlp
+    local slots = (scope.records() and 2 or 1.5) * pairs
+    return s * (slots * (2 + 2 * (c.model.dropout > 0 and 1 or 0) + 2 + 3 + 2 + 2) + 2 * pairs) * W + 32 * slots
   end
   local prefix = separate.get(kind).prefix and 2 * keys * W or 0
   local of_key = kind ~= 'unbind' and 2 * keys * inner or 0
