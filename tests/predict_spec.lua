@@ -262,6 +262,24 @@ describe('the filter', function()
     refused(2, "%-%-out is 'conll'", run, m, path, { output = 'conll' })
   end)
 
+  it('writes nothing, not even the header, where a column is not there', function()
+    local m, out = parity_model(2), dir .. '/out.tsv'
+    local path = file('t.tsv', 'id\tsentence\n1\ta\n')
+    for _, o in ipairs { { text = 'wrong' }, { keep = { 'wrong' } }, { pair = 'wrong', pairs = true, text = 'sentence' },
+                         { input = 'csv', text = 'wrong' } } do
+      o.files, o.output, o.on_error, o.flush = { path }, 'same', 'null', 0
+      o.sink = function(text) error('written: ' .. text) end
+      refused(3, 'columns are: ', filter.run, m, o)
+      o.sink, o.path = nil, out
+      refused(3, 'columns are: ', filter.run, m, o)
+      assert.is_nil(sys.kind(out))
+    end
+    refused(3, 'nowhere', run, m, dir .. '/nowhere.tsv', { path = out })
+    assert.is_nil(sys.kind(out))
+    run(m, file('none.txt', ''), { path = out })
+    assert.are.equal('', sys.read(out))
+  end)
+
   it('obeys what is to be done about faulty records', function()
     local m = parity_model(2)
     local path = file('t.jsonl', '{"text":"a"}\nx\n{"text":"b"}\n')
