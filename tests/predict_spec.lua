@@ -248,6 +248,12 @@ describe('the filter', function()
       run(m, conll))
     assert.are.same({ tag 'a', tag 'b' }, cjson.decode((run(m, file('t.jsonl', '{"text":["a","b"]}')))).tags)
     assert.are.equal(tag 'b' .. ' ' .. tag 'a' .. '\n', run(m, file('t.txt', 'b  a')))
+    for _, name in ipairs { 'tokens', 'words' } do
+      local line = ('{"id":"7","text":"a b c","%s":["d","a"]}'):format(name)
+      assert.are.same({ tag 'd', tag 'a' }, cjson.decode((run(m, file('t.jsonl', line)))).tags)
+    end
+    local own = run(m, conll, { output = 'jsonl' })
+    assert.are.equal(own, (run(m, file('own.jsonl', (own:gsub(',"tags".-}', '}'))))))
   end)
 
   it('takes pairs by their usual names, and says what is missing', function()
@@ -265,8 +271,8 @@ describe('the filter', function()
   it('writes nothing, not even the header, where a column is not there', function()
     local m, out = parity_model(2), dir .. '/out.tsv'
     local path = file('t.tsv', 'id\tsentence\n1\ta\n')
-    for _, o in ipairs { { text = 'wrong' }, { keep = { 'wrong' } }, { pair = 'wrong', pairs = true, text = 'sentence' },
-                         { input = 'csv', text = 'wrong' } } do
+    for _, o in ipairs { { text = 'wrong' }, { keep = { 'wrong' } }, { text = 'wrong', input = 'csv' },
+                         { text = 'sentence', pair = 'wrong', pairs = true } } do
       o.files, o.output, o.on_error, o.flush = { path }, 'same', 'null', 0
       o.sink = function(text) error('written: ' .. text) end
       refused(3, 'columns are: ', filter.run, m, o)

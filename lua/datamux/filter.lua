@@ -31,6 +31,7 @@ end
 -- -- where the text is -----------------------------------------------------------------------------------------------
 
 local usual = { 'text', 'sentence', 'content' }
+local usual_words = { 'tokens', 'words', 'text', 'sentence', 'content' }              -- of a tagger
 local usual_pairs = { { 'sentence1', 'sentence2' }, { 'premise', 'hypothesis' }, { 'question', 'sentence' },
                       { 'question1', 'question2' }, { '#1 String', '#2 String' }, { 'text', 'pair' } }
 
@@ -61,7 +62,7 @@ local function no_column(source, what, names)
 end
 
 -- The columns of text and pair: as given, the usual names, or the only column of text.
-local function choose(o, source, record, names, pairs_wanted)
+local function choose(o, source, record, names, pairs_wanted, tagger)
   local text, pair = o.text, o.pair
   if pairs_wanted and not pair then
     for _, p in ipairs(usual_pairs) do
@@ -69,7 +70,7 @@ local function choose(o, source, record, names, pairs_wanted)
     end
     if not pair then no_column(source, 'pair', names) end
   end
-  for _, name in ipairs(usual) do
+  for _, name in ipairs(tagger and usual_words or usual) do
     if not text and contains(names, name) then text = name end
   end
   if text then return text, pair end
@@ -254,7 +255,7 @@ local function settle(self, source, record)
   if source.format == 'conll' then
     self.text = o.text or 1
   else
-    self.text, self.pair = choose(o, source, record, names, self.pairs)
+    self.text, self.pair = choose(o, source, record, names, self.pairs, self.render.kind == 'tag')
   end
   self.first, self.second = source:column(self.text), self.pair and source:column(self.pair)
   if not self.settled then
