@@ -8,6 +8,7 @@ local cjson = require 'cjson'
 local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
 local json = require 'datamux.json'
+local plural = require 'datamux.plural'
 local sys = require 'datamux.sys'
 local C = core.C
 
@@ -138,7 +139,8 @@ function M.locate(out, what)
     if run.id == what or run.id:sub(-#what - 1) == '-' .. what then found[#found + 1] = run end
   end
   if #found == 1 then return found[1] end
-  errors.raise('E217', { what = ("no run '%s' in %s (%d runs there)"):format(what, M.root(out), #all),
+  errors.raise('E217', { what = ("no run '%s' in %s (%s there)"):format(what, M.root(out),
+                                                                     plural.of(#all, 'run')),
                          near = errors.nearest(what, names), fix = 'datamux runs ls, or --out DIR' })
 end
 

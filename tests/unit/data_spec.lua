@@ -83,7 +83,7 @@ describe('SST-2', function()
 
   it('is refused with file and line', function()
     local function try(body) return function() glue.read_file('sst2', file('t.tsv', body)) end end
-    refused(3, 't.tsv:3: 1 columns, expected 2', try 'sentence\tlabel\na\t1\nb\n')
+    refused(3, 't.tsv:3: 1 column, expected 2', try 'sentence\tlabel\na\t1\nb\n')
     refused(3, "t.tsv:2: label is '2', expected one of 0, 1", try 'sentence\tlabel\na\t2\n')
     refused(3, "t.tsv:1: no column 'sentence', columns are: text, label", try 'text\tlabel\na\t1\n')
     refused(3, 't.tsv:2: the text is not valid UTF%-8', try 'sentence\tlabel\na\255\t1\n')
