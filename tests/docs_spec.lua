@@ -147,7 +147,8 @@ local function run(list, dir, how)
   end
   sys.write(dir .. '/.script', table.concat(script, '\n') .. '\n')
   local unset = {}
-  for _, name in ipairs { 'CACHE', 'DATA', 'RUNS', 'SET', 'OFFLINE', 'PROGRESS', 'PROFILE', 'GPU_PRICE', 'DEBUG' } do
+  for _, name in ipairs { 'CACHE', 'DATA', 'RUNS', 'SET', 'OFFLINE', 'DOWNLOAD', 'PROGRESS', 'PROFILE', 'GPU_PRICE',
+                          'DEBUG' } do
     if not (how.data and name == 'DATA') then unset[#unset + 1] = '-u DATAMUX_' .. name end
   end
   os.execute(('env %s -u XDG_CACHE_HOME -u XDG_CONFIG_HOME -u XDG_STATE_HOME HOME=%s PATH="%s/build:$PATH" '
