@@ -25,7 +25,7 @@ end
 -- Floor of a Lua module: it may require modules of its own floor or below. What stands nowhere here is the programme,
 -- on the top floor.
 local floors = {
-  { 'ffi', 'profile' }, { 'scope' }, { 'tensor' }, { 'tape', 'ops/' }, { 'nn/' },
+  { 'ffi', 'profile', 'plural' }, { 'scope' }, { 'tensor' }, { 'tape', 'ops/' }, { 'nn/' },
   { 'errors', 'json', 'sys', 'schedule', 'optim', 'safetensors', 'checkpoint', 'metrics', 'models/', 'data/', 'text/' },
 }
 

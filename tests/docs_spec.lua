@@ -6,8 +6,9 @@
 --   where      each file has a folder of its own, HOME and the working directory in one: `datamux` on the PATH,
 --              recipes/, build/ and the Makefile as in a clone. Blocks of a file share it and run in order.
 --   files      a block whose fence says a language and a name (```lua mine.lua) is written there under that name.
---   output     must be there word for word; these may differ: numbers, dates, times, durations, sizes in bytes, ids of
---              runs, how wide columns and rules are. "..." stands for anything inside a line, or alone for any lines.
+--   output     must be there word for word; these may differ: numbers (and whether what they count is one: 1 thread, 2
+--              threads), dates, times, durations, sizes in bytes, ids of runs, how wide columns and rules are.
+--              "..." stands for anything inside a line, or alone for any lines.
 --              Where a block shows no output, none is compared.
 --   status     a command ends with 0, unless its output shows an error, or `echo $?` comes next.
 --   shortened  ```console set: KEY=VALUE ...    with these values in DATAMUX_SET, so that a training takes seconds
@@ -82,6 +83,7 @@ local function plain(line, home)
   line = line:gsub('%d+ min %d+ s', '0 s'):gsub('%d+:%d%d:%d%d', '0'):gsub('%d+:%d%d%f[^%d]', '0')
   line = line:gsub('[+-]?%d[%d,]*%.?%d*[eE][+-]?%d+', '0'):gsub('%f[%d.][+-]?%d[%d,]*%.?%d*', '0')
   line = line:gsub('0 days%f[%W]', '0 s'):gsub('0 [mh]i?n?%f[%W]', '0 s'):gsub('0 [kMGT]i?B%f[%W]', '0 B')
+  line = line:gsub('0 (%l%l+)s%f[%W]', '0 %1')
   line = line:gsub('[+-]0', '0'):gsub('%-%-+:?', '--'):gsub('[━─]+', '━')
   return (line:gsub('%s+', ' '):gsub(' $', ''))
 end
@@ -145,7 +147,8 @@ local function run(list, dir, how)
   end
   sys.write(dir .. '/.script', table.concat(script, '\n') .. '\n')
   local unset = {}
-  for _, name in ipairs { 'CACHE', 'DATA', 'RUNS', 'SET', 'OFFLINE', 'PROGRESS', 'PROFILE', 'GPU_PRICE', 'DEBUG' } do
+  for _, name in ipairs { 'CACHE', 'DATA', 'RUNS', 'SET', 'OFFLINE', 'DOWNLOAD', 'PROGRESS', 'PROFILE', 'GPU_PRICE',
+                          'DEBUG' } do
     if not (how.data and name == 'DATA') then unset[#unset + 1] = '-u DATAMUX_' .. name end
   end
   os.execute(('env %s -u XDG_CACHE_HOME -u XDG_CONFIG_HOME -u XDG_STATE_HOME HOME=%s PATH="%s/build:$PATH" '
@@ -185,12 +188,14 @@ describe('what is shown', function()
     assert.is_true(fits({ 'runs/a/20261125-015732-gs1b  1.5 s' }, { 'runs/a/20270101-000000-aaaa 2 min 03 s' }))
     assert.is_true(fits({ 'a       0.97  12,000', '--- | --:' }, { 'a  1e-05  7', '------ | ---:' }))
     assert.is_true(fits({ '2026-11-25T01:57:32Z a  eta 0:20' }, { '2027-01-01T00:00:00Z a  eta 1:02:03' }))
+    assert.is_true(fits({ 'cpu (1 thread, 8 rows)' }, { 'cpu (16 threads, 1 row)' }))
     assert.is_true(fits({ '~/x, 72.1 GB free' }, { '/home/me/x, 3 kB free' }))
     assert.is_true(fits({ 'first', '...', 'N = 8... b', '...' }, { 'first', '1', '2', 'N = 9, c b' }))
   end)
 
   it('has the words, all of them and no others', function()
     assert.is_false(fits({ 'loss 0.5' }, { 'lost 0.5' }))
+    assert.is_false(fits({ '2 threads' }, { '2 rows' }))
     assert.is_false(fits({ 'loss 0.5' }, { 'loss nan' }))
     assert.is_false(fits({ 'a', 'b' }, { 'a' }))
     assert.is_false(fits({ 'a' }, { 'a', 'b' }))

@@ -248,6 +248,12 @@ describe('the filter', function()
       run(m, conll))
     assert.are.same({ tag 'a', tag 'b' }, cjson.decode((run(m, file('t.jsonl', '{"text":["a","b"]}')))).tags)
     assert.are.equal(tag 'b' .. ' ' .. tag 'a' .. '\n', run(m, file('t.txt', 'b  a')))
+    for _, name in ipairs { 'tokens', 'words' } do
+      local line = ('{"id":"7","text":"a b c","%s":["d","a"]}'):format(name)
+      assert.are.same({ tag 'd', tag 'a' }, cjson.decode((run(m, file('t.jsonl', line)))).tags)
+    end
+    local own = run(m, conll, { output = 'jsonl' })
+    assert.are.equal(own, (run(m, file('own.jsonl', (own:gsub(',"tags".-}', '}'))))))
   end)
 
   it('takes pairs by their usual names, and says what is missing', function()
@@ -260,6 +266,24 @@ describe('the filter', function()
       { text = 'nme' })
     refused(3, 'no %-%-text is given', run, m, file('y.tsv', 'one\ttwo\na\tb\n'))
     refused(2, "%-%-out is 'conll'", run, m, path, { output = 'conll' })
+  end)
+
+  it('writes nothing, not even the header, where a column is not there', function()
+    local m, out = parity_model(2), dir .. '/out.tsv'
+    local path = file('t.tsv', 'id\tsentence\n1\ta\n')
+    for _, o in ipairs { { text = 'wrong' }, { keep = { 'wrong' } }, { text = 'wrong', input = 'csv' },
+                         { text = 'sentence', pair = 'wrong', pairs = true } } do
+      o.files, o.output, o.on_error, o.flush = { path }, 'same', 'null', 0
+      o.sink = function(text) error('written: ' .. text) end
+      refused(3, 'columns are: ', filter.run, m, o)
+      o.sink, o.path = nil, out
+      refused(3, 'columns are: ', filter.run, m, o)
+      assert.is_nil(sys.kind(out))
+    end
+    refused(3, 'nowhere', run, m, dir .. '/nowhere.tsv', { path = out })
+    assert.is_nil(sys.kind(out))
+    run(m, file('none.txt', ''), { path = out })
+    assert.are.equal('', sys.read(out))
   end)
 
   it('obeys what is to be done about faulty records', function()

@@ -44,8 +44,10 @@ static dm_status cpu_open(dm_device *d, int ordinal) {
   (void)ordinal;
   omp_set_dynamic(0);
   dm_threads_set(0);
+  int threads = dm_threads();
   const char *simd = __builtin_cpu_supports("avx512f") ? "AVX-512" : __builtin_cpu_supports("avx2") ? "AVX2" : "SSE2";
-  snprintf(d->about, sizeof d->about, "%d threads, %s, %s", dm_threads(), simd, dm_gemm_library());
+  snprintf(d->about, sizeof d->about, "%d thread%s, %s, %s", threads, threads == 1 ? "" : "s", simd,
+           dm_gemm_library());
   return DM_OK;
 }
 

@@ -1,12 +1,14 @@
 -- card.lua -- the model card of a finished model: README.md of its folder.
 local fit = require 'datamux.models.fit'
+local plural = require 'datamux.plural'
 
 local M = {}
 
 local function metrics(r)
   if not r or not r.accuracy then return 'Not measured.' end
   local out = { '| measure | value |', '| --- | --- |',
-    ('| accuracy, mean of %d random groupings | %.4f (std %.4f) |'):format(#r.groupings, r.accuracy, r.std),
+    ('| accuracy, mean of %s | %.4f (std %.4f) |'):format(plural.of(#r.groupings, 'random grouping'), r.accuracy,
+      r.std),
     ('| scored | %d of %d |'):format(r.scored, r.total) }
   if r.retrieval then out[#out + 1] = ('| retrieval accuracy, held-out text | %.4f |'):format(r.retrieval) end
   return table.concat(out, '\n')
@@ -27,9 +29,10 @@ local function first_line(config, task, count)
     return ('A %s %s for `%s`: %.1f k parameters%s.'):format(many, config.model.kind:upper(), task, count / 1e3,
       n > 1 and (', N = %d images per pass (multiplexer %s)'):format(n, config.mux.kind) or '')
   end
-  return ('A %s Transformer for `%s`: %d layers of %d, %.1f M parameters%s.'):format(many, task, config.model.layers,
-    config.model.width, count / 1e6, n > 1 and (', N = %d texts per pass (%s keys, %s demultiplexer, %s read-out)')
-      :format(n, config.mux.kind, config.demux.kind, config.demux.read) or '')
+  return ('A %s Transformer for `%s`: %s of %d, %.1f M parameters%s.'):format(many, task,
+    plural.of(config.model.layers, 'layer'), config.model.width, count / 1e6,
+    n > 1 and (', N = %d texts per pass (%s keys, %s demultiplexer, %s read-out)'):format(n, config.mux.kind,
+      config.demux.kind, config.demux.read) or '')
 end
 
 --- The text of a card. data: { label_names, tok (nil: images), published (a model of another program) }; results: what

@@ -23,8 +23,8 @@ end
 
 -- The environment variables that mean something, and those of the tests.
 local variables = { 'DATAMUX_BACKENDS', 'DATAMUX_CACHE', 'DATAMUX_CHECK', 'DATAMUX_DATA', 'DATAMUX_DEBUG',
-  'DATAMUX_DEVICE', 'DATAMUX_GPU_PRICE', 'DATAMUX_LOG', 'DATAMUX_LUA', 'DATAMUX_OFFLINE', 'DATAMUX_PROFILE',
-  'DATAMUX_PROGRESS', 'DATAMUX_RUNS', 'DATAMUX_SET', 'DATAMUX_SYNC', 'DATAMUX_THREADS' }
+  'DATAMUX_DEVICE', 'DATAMUX_DOWNLOAD', 'DATAMUX_GPU_PRICE', 'DATAMUX_LOG', 'DATAMUX_LUA', 'DATAMUX_OFFLINE',
+  'DATAMUX_PROFILE', 'DATAMUX_PROGRESS', 'DATAMUX_RUNS', 'DATAMUX_SET', 'DATAMUX_SYNC', 'DATAMUX_THREADS' }
 M.variables = variables
 
 -- A notice for each DATAMUX_ variable that means nothing here: typing errors are common.
@@ -91,6 +91,7 @@ end
 -- Effects of the options that all commands take.
 local function apply(o)
   if o.debug then errors.tracing = true end
+  if o.download then require('datamux.sys').setenv('DATAMUX_DOWNLOAD', '1') end
   if o.offline then require('datamux.sys').setenv('DATAMUX_OFFLINE', '1') end
   if os.getenv 'HF_HUB_OFFLINE' == '1' and not os.getenv 'DATAMUX_OFFLINE' then
     require('datamux.sys').setenv('DATAMUX_OFFLINE', '1')

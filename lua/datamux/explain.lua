@@ -306,9 +306,9 @@ with config.json, or the name of one in the cache (datamux model ls, datamux mod
            fix = 'datamux runs ls' },
 
   E801 = { 'not here, and not to be downloaded now', [[
-The file is neither in $DATAMUX_DATA nor in the cache, and downloading failed or is switched off
-(DATAMUX_OFFLINE=1, --offline). On a machine with a network: datamux data get NAME; then copy the
-folder here and add it.
+The file is neither in $DATAMUX_DATA nor in the cache, and its download failed, is switched off
+(DATAMUX_OFFLINE=1, --offline) or was not asked for: nothing is fetched without datamux data get,
+--download or a yes on the terminal. Where there is no network, copy the folder here and add it.
 
   datamux data get sst2
   datamux data add sst2 train.tsv dev.tsv]] },

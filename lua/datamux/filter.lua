@@ -31,6 +31,7 @@ end
 -- -- where the text is -----------------------------------------------------------------------------------------------
 
 local usual = { 'text', 'sentence', 'content' }
+local usual_words = { 'tokens', 'words', 'text', 'sentence', 'content' }              -- of a tagger
 local usual_pairs = { { 'sentence1', 'sentence2' }, { 'premise', 'hypothesis' }, { 'question', 'sentence' },
                       { 'question1', 'question2' }, { '#1 String', '#2 String' }, { 'text', 'pair' } }
 
@@ -61,7 +62,7 @@ local function no_column(source, what, names)
 end
 
 -- The columns of text and pair: as given, the usual names, or the only column of text.
-local function choose(o, source, record, names, pairs_wanted)
+local function choose(o, source, record, names, pairs_wanted, tagger)
   local text, pair = o.text, o.pair
   if pairs_wanted and not pair then
     for _, p in ipairs(usual_pairs) do
@@ -69,7 +70,7 @@ local function choose(o, source, record, names, pairs_wanted)
     end
     if not pair then no_column(source, 'pair', names) end
   end
-  for _, name in ipairs(usual) do
+  for _, name in ipairs(tagger and usual_words or usual) do
     if not text and contains(names, name) then text = name end
   end
   if text then return text, pair end
@@ -124,14 +125,17 @@ local function whole_windows(path, o)
   return math.max(0, math.floor(count / o.window) * o.window), mark
 end
 
--- Opens the output file.
-local function open_output(self)
-  local o, path = self.o, self.o.path
-  local size = require('lfs').attributes(path, 'size') or 0
-  if not o.resume and size > 0 then
+local function check_output(o)
+  if not o.resume and (require('lfs').attributes(o.path, 'size') or 0) > 0 then
     errors.raise('E218', ("-O is '%s', which is there already\n  fix: --resume to continue it, or another name"):format(
-      path))
+      o.path))
   end
+end
+
+-- Opens the output file, where there is one: late, so that a mistake in the input leaves none behind.
+local function open_output(self)
+  local path = self.o.path
+  if not path or self.fd then return end
   local fd = C.open(path, 65, ffi.cast('int', 420))                       -- O_WRONLY | O_CREAT, 0644
   if fd < 0 then errors.raise('E401', ('%s: %s'):format(path, ffi.string(C.strerror(ffi.errno())))) end
   self.fd, self.sink = fd, function(text) write_all(fd, text, path) end
@@ -179,6 +183,7 @@ local function flush(self)
     end
   end
   out[n + 1] = ''
+  open_output(self)
   self.sink(table.concat(out, '\n'))
   self.predictor:clear()
   self.pending = 0
@@ -243,21 +248,22 @@ local function format_of(o, path)
   return first and first:find '^%s*{' and 'jsonl' or 'text'
 end
 
--- At the first record that tells the columns: what is read and kept; the header goes out.
+-- At the first record that tells the columns: what is read and kept; where all of it is there, the header goes out.
 local function settle(self, source, record)
   local o = self.o
   local names = names_of(source, record)
   if source.format == 'conll' then
     self.text = o.text or 1
   else
-    self.text, self.pair = choose(o, source, record, names, self.pairs)
+    self.text, self.pair = choose(o, source, record, names, self.pairs, self.render.kind == 'tag')
   end
+  self.first, self.second = source:column(self.text), self.pair and source:column(self.pair)
   if not self.settled then
     self.header = self.render:begin(source, names)
+    open_output(self)
     if not (o.resume and continue(self)) then self.sink(self.header) end
     self.settled = true
   end
-  self.first, self.second = source:column(self.text), self.pair and source:column(self.pair)
 end
 
 local function open(self, path)
@@ -314,13 +320,14 @@ end
 --- Returns figures { records, errors, skipped } and the predictor's { texts, truncated, tokens, places, forward }.
 function M.run(model, o)
   if o.resume then check_resume(o) end
+  if o.path then check_output(o) end
   local self = setmetatable({ model = model, o = o, pairs = o.pairs, pending = 0, seen = 0, skip = 0, window = {},
     answer = {}, why = {}, figures = { records = 0, errors = 0, skipped = 0 }, predictor = predict.new(model, o),
     sink = o.sink or function(text) write_all(1, text, 'standard output') end }, Filter)
-  if o.path then open_output(self) end
   local ok, why = pcall(function()
     for _, path in ipairs(o.files) do run_file(self, path) end
     flush(self)
+    open_output(self)
   end)
   if self.fd then C.close(self.fd) end
   if not ok then error(why, 0) end

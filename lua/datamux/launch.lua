@@ -94,6 +94,7 @@ end
 --- the device says of itself. Raises E402.
 function M.device(name, threads)
   local scope = require 'datamux.scope'
+  if threads then require('datamux.sys').setenv('DATAMUX_THREADS', tostring(threads)) end      -- read when it opens
   local ok, why = pcall(scope.device, name ~= 'auto' and name or nil)
   if not ok then
     errors.raise('E402', { what = tostring(why), fix = 'device=cpu, or device=auto; what can compute here: '

@@ -2,6 +2,7 @@
 -- Everything goes to stderr; stdout is for results.
 local core = require 'datamux.ffi'
 local json = require 'datamux.json'
+local plural = require 'datamux.plural'
 local C = core.C
 
 local Log = {}
@@ -78,7 +79,7 @@ end
 function Log:stage(name, total, done)
   self.name, self.total, self.window, self.shown = name, total, {}, nil
   self.began = C.dm_clock()
-  say(self, ('%s: %d steps%s'):format(name, total, done > 0 and (', from step %d'):format(done) or ''))
+  say(self, ('%s: %s%s'):format(name, plural.of(total, 'step'), done > 0 and (', from step %d'):format(done) or ''))
   record(self, 'event', { event = done > 0 and 'resume' or 'stage', stage = name, steps = total, from_step = done })
   if self.tensorboard and not self.events then self.events = require('datamux.tensorboard').of_run(self.run) end
 end
@@ -147,7 +148,8 @@ function Log:eval(e)
     say(self, ('  step %d: dev %s %.4f (%d of %d scored)%s'):format(e.step, e.metric, e.value, e.scored, e.total,
       e.best and ' best' or ''))
   else
-    say(self, ('  step %d: held-out retrieval accuracy %.4f (%d positions)'):format(e.step, e.retrieval, e.asked))
+    say(self, ('  step %d: held-out retrieval accuracy %.4f (%s)'):format(e.step, e.retrieval,
+      plural.of(e.asked, 'position')))
   end
 end
 

@@ -21,13 +21,14 @@ function M.expectation(e)
   return text
 end
 
--- A value that the key would take, for the fix.
-local function example(e)
-  if e.default ~= nil then return tostring(e.default) end
-  if e.choice then return e.choice[1] end
-  if e.kind == 'boolean' then return 'true' end
-  if e.kind == 'string' or e.kind == 'list' or e.kind == 'column' then return 'NAME' end
-  return ('%g'):format(e.min or 1)
+-- How to give the key a value that it takes. A number without a default has no example: any would change the run.
+local function remedy(path, e)
+  local value = e.default
+  if value == nil and (e.kind == 'integer' or e.kind == 'number') then
+    return ('a number, or leave %s out'):format(path)
+  end
+  if value == nil then value = e.choice and e.choice[1] or e.kind == 'boolean' and 'true' or 'NAME' end
+  return ('%s=%s'):format(path, tostring(value))
 end
 
 local function fits(e, v)
@@ -54,8 +55,7 @@ end
 function M.check(path, e, v, where)
   if not fits(e, v) then
     errors.raise('E202', { what = ("'%s' is %s, expected %s"):format(path, shown(v), M.expectation(e)), where = where,
-      near = e.choice and type(v) == 'string' and errors.nearest(v, e.choice) or nil,
-      fix = ('%s=%s'):format(path, example(e)) })
+      near = e.choice and type(v) == 'string' and errors.nearest(v, e.choice) or nil, fix = remedy(path, e) })
   end
   return v
 end
@@ -103,7 +103,7 @@ function M.parse(path, e, text, where)
   if text == 'none' and not fits(e, text) then          -- 'none' may be one of the choices
     if e.optional then return nil end
     errors.raise('E202', { what = ("'%s' cannot be none, expected %s"):format(path, M.expectation(e)), where = where,
-                           fix = ('%s=%s'):format(path, example(e)) })
+                           fix = remedy(path, e) })
   end
   if e.also and text == e.also then return text end
   if e.kind == 'list' then return list(text, path, where) end

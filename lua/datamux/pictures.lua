@@ -2,6 +2,7 @@
 local cjson = require 'cjson'
 local errors = require 'datamux.errors'
 local journal = require 'datamux.journal'
+local plural = require 'datamux.plural'
 local sys = require 'datamux.sys'
 
 local M = {}
@@ -267,7 +268,7 @@ function M.picture(runs, name)
   if fn then
     local r = runs[1]
     errors.raise('E220', { what = ("%s %s nothing to draw '%s' from"):format(r.dir, #runs > 1 and 'and the others have'
-      or 'has', name), where = ('state %s, %d records, %s'):format(r.state or 'unknown', #r.records,
+      or 'has', name), where = ('state %s, %s, %s'):format(r.state or 'unknown', plural.of(#r.records, 'record'),
       next(r.report) and 'a report' or 'no report yet') })
   end
   local known = {}

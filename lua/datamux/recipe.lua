@@ -3,6 +3,7 @@
 local errors = require 'datamux.errors'
 local locate = require 'datamux.locate'
 local override = require 'datamux.override'
+local plural = require 'datamux.plural'
 local schema = require 'datamux.schema'
 
 local M = {}
@@ -184,7 +185,7 @@ end
 --- The network of a configuration in a few words: "N = 20, 4 layers of 256", "N = 8, cnn, nonlinear x 8".
 function M.words(c)
   if not require('datamux.models.fit').images(c) then
-    return ('N = %d, %d layers of %d'):format(c.mux.n, c.model.layers, c.model.width)
+    return ('N = %d, %s of %d'):format(c.mux.n, plural.of(c.model.layers, 'layer'), c.model.width)
   end
   local channels = c.mux.channels > 1 and ' x ' .. c.mux.channels or ''
   return ('N = %d, %s, %s%s'):format(c.mux.n, c.model.kind, c.mux.kind, channels)

@@ -1,4 +1,5 @@
 -- report.lua -- the results of a run as text and as JSON.
+local plural = require 'datamux.plural'
 local recipe = require 'datamux.recipe'
 
 local M = {}
@@ -64,6 +65,12 @@ local function confusion(say, r)
   for _, line in ipairs(columns(rows)) do say('  %s', line) end
 end
 
+-- "scored 872/872 in each of 5 random groupings"
+local function scored(r)
+  local n = #r.groupings
+  return ('scored %d/%d in %s%s'):format(r.scored, r.total, n > 1 and 'each of ' or '', plural.of(n, 'random grouping'))
+end
+
 -- What follows from the scores of groupings (see evaluate.score), line by line. n: the model's N.
 local function add_scores(say, r, n)
   say('  %-10s %.4f   (std %.4f, min %.4f, max %.4f)%s', r.metric, r.value, r.std, r.min, r.max,
@@ -110,10 +117,10 @@ function M.scores(r, model)
     recipe.words(model.config), model.model:count() / 1e6)
   for _, text in ipairs(r.notices or {}) do say('notice: %s', text) end
   say('')
-  say('%s: scored %d/%d in each of %d random groupings', r.data, r.scored, r.total, #r.groupings)
+  say('%s: %s', r.data, scored(r))
   add_scores(say, r, model.n)
   if r.retrieval then
-    say('  retrieval  %.4f (%d positions, one random instance each)', r.retrieval, r.retrieval_asked)
+    say('  retrieval  %.4f (%s, one random instance each)', r.retrieval, plural.of(r.retrieval_asked, 'position'))
   end
   say('')
   say('scoring %.0f %s/s · peak memory %.0f MiB · %s', r.examples_per_second, model.images and 'images' or 'texts',
@@ -128,12 +135,12 @@ function M.text(results, config, dir)
   say('%s · %s · %s, %.2f M parameters', config.name, config.task, recipe.words(config), r.parameters / 1e6)
   if r.metric then
     say('')
-    say('dev: scored %d/%d in each of %d random groupings%s', r.scored, r.total, #r.groupings,
-      r.best_step and (', best weights (step %d)'):format(r.best_step) or '')
+    say('dev: %s%s', scored(r), r.best_step and (', best weights (step %d)'):format(r.best_step) or '')
     add_scores(say, r, config.mux.n)
   end
   if r.retrieval then
-    say('  retrieval  %.4f on held-out text (%d positions, one random instance each)%s', r.retrieval, r.retrieval_asked,
+    say('  retrieval  %.4f on held-out text (%s, one random instance each)%s', r.retrieval,
+      plural.of(r.retrieval_asked, 'position'),
       r.retrieval_all and (', %.4f over all instances'):format(r.retrieval_all) or '')
   end
   say('')

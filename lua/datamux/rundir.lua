@@ -2,12 +2,13 @@
 --
 --   runs/NAME/20261124-021033-k3f9/   recipe.lua config.json env.json status.json metrics.jsonl log.txt
 --                                     checkpoints/ report.txt report.json lock .datamux-run
---   runs/NAME/latest -> the newest
+--   runs/NAME/latest -> the newest that finished, else that can go on, else the newest
 local ffi = require 'ffi'
 local cjson = require 'cjson'
 local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
 local json = require 'datamux.json'
+local plural = require 'datamux.plural'
 local sys = require 'datamux.sys'
 local C = core.C
 
@@ -50,10 +51,28 @@ local function first_line(path)
   return text and text:match '[^\n]+'
 end
 
+local function is_run(dir) return sys.kind(dir .. '/.datamux-run') == 'file' end
+
+local ranks = { finished = 3, stopped = 2, running = 2, failed = 1 }       -- what was killed says running: it can go on
+
+-- Points `latest` of a folder of runs at the newest of the best rank; removes it where there is no run.
+local function point_latest(parent)
+  local best, rank
+  for _, id in ipairs(sys.list(parent)) do                                 -- oldest first
+    local dir = parent .. '/' .. id
+    if id ~= 'latest' and id ~= 'best' and is_run(dir) then
+      local r = ranks[(M.status(dir) or {}).state] or 0
+      if not best or r >= rank then best, rank = id, r end
+    end
+  end
+  if best then sys.link(best, parent .. '/latest') else os.remove(parent .. '/latest') end
+end
+
 local function write_status(run, fields)
   fields.pid, fields.host = sys.pid(), first_line '/proc/sys/kernel/hostname'
   fields.resume, fields.at = run.resume, os.date '!%Y-%m-%dT%H:%M:%SZ'
   sys.write(run.dir .. '/status.json', json.encode(fields, true) .. '\n')
+  point_latest(run.dir:match '^(.*)/[^/]+$' or '.')
 end
 
 -- One line of a command's output, or nil.
@@ -100,7 +119,6 @@ function M.create(o)
   for _, e in ipairs(o.list) do config[e.path] = { value = e.value, from = e.from } end
   sys.write(dir .. '/config.json', json.encode(config, true) .. '\n')
   sys.write(dir .. '/env.json', json.encode(environment(o), true) .. '\n')
-  sys.link(id, parent .. '/latest')
   local run = { dir = dir, lock = lock, resume = o.resume and o.resume(id) }
   write_status(run, { state = 'running' })
   return run
@@ -112,7 +130,7 @@ function M.all(out)
   for _, name in ipairs(sys.list(root)) do
     for _, id in ipairs(sys.list(root .. '/' .. name)) do
       local dir = ('%s/%s/%s'):format(root, name, id)
-      if id ~= 'latest' and id ~= 'best' and sys.kind(dir .. '/.datamux-run') == 'file' then
+      if id ~= 'latest' and id ~= 'best' and is_run(dir) then
         list[#list + 1] = { name = name, id = id, dir = dir, status = M.status(dir) or {} }
       end
     end
@@ -120,11 +138,11 @@ function M.all(out)
   return list
 end
 
---- The run that a person means by `what`: its folder, NAME/latest, NAME (its newest), or an id. Raises E217.
+--- The run that a person means by `what`: its folder, NAME/latest, NAME (the same), or an id. Raises E217.
 function M.locate(out, what)
   local all, found, names = M.all(out), {}, {}
   for _, path in ipairs { what, M.root(out) .. '/' .. what, M.root(out) .. '/' .. what .. '/latest' } do
-    if sys.kind(path .. '/.datamux-run') == 'file' then
+    if is_run(path) then
       local dir = path:gsub('/+$', '')
       local target = require('lfs').symlinkattributes(dir, 'target')
       if target then dir = dir:gsub('[^/]+$', '') .. target end
@@ -138,7 +156,8 @@ function M.locate(out, what)
     if run.id == what or run.id:sub(-#what - 1) == '-' .. what then found[#found + 1] = run end
   end
   if #found == 1 then return found[1] end
-  errors.raise('E217', { what = ("no run '%s' in %s (%d runs there)"):format(what, M.root(out), #all),
+  errors.raise('E217', { what = ("no run '%s' in %s (%s there)"):format(what, M.root(out),
+                                                                     plural.of(#all, 'run')),
                          near = errors.nearest(what, names), fix = 'datamux runs ls, or --out DIR' })
 end
 
@@ -146,13 +165,7 @@ end
 function M.remove(run)
   sys.unlock(take_lock(run.dir))
   sys.remove(run.dir)
-  local parent = run.dir:match '^(.*)/[^/]+$' or '.'
-  local names, newest = sys.list(parent), nil
-  for _, id in ipairs(names) do
-    local marked = sys.kind(('%s/%s/.datamux-run'):format(parent, id)) == 'file'
-    if marked and id ~= 'latest' and id ~= 'best' then newest = id end
-  end
-  if newest then sys.link(newest, parent .. '/latest') else os.remove(parent .. '/latest') end
+  point_latest(run.dir:match '^(.*)/[^/]+$' or '.')
 end
 
 --- The newest run of `name` that is not finished: { dir, state, step }, or nil.

@@ -105,6 +105,47 @@ describe('a run that is killed', function()
   end)
 end)
 
+describe('latest', function()
+  local rundir = require 'datamux.rundir'
+
+  local function latest() return (require('lfs').symlinkattributes(dir .. '/x/latest', 'target')) end
+
+  local function run(id, state)
+    sys.mkdir(dir .. '/x/' .. id)
+    sys.write(dir .. '/x/' .. id .. '/.datamux-run', '')
+    sys.write(dir .. '/x/' .. id .. '/status.json', ('{"state":"%s"}'):format(state))
+  end
+
+  -- Where it points while a new run is running, and after it ended in `state`.
+  local function after(state)
+    local new = rundir.create { out = dir, name = 'x', list = {} }
+    local id = new.dir:match '[^/]+$'
+    local function said() return latest() == id and 'new' or latest() end
+    local running = said()
+    rundir.close(new, state)
+    local ended = said()
+    rundir.remove { dir = new.dir }
+    return running, ended
+  end
+
+  it('is the newest that finished, else the newest that can go on, and a failed run only where no other is', function()
+    assert.are.same({ 'new', 'new' }, { after 'failed' })
+    assert.is_nil(latest())
+    run('20200101-000000-aaaa', 'failed')
+    assert.are.same({ 'new', 'new' }, { after 'failed' })
+    assert.are.equal('20200101-000000-aaaa', latest())
+    run('20200102-000000-aaaa', 'stopped')
+    run('20200103-000000-aaaa', 'failed')
+    assert.are.same({ 'new', '20200102-000000-aaaa' }, { after 'failed' })
+    run('20200104-000000-aaaa', 'finished')
+    run('20200105-000000-aaaa', 'running')                                 -- was killed
+    assert.are.same({ '20200104-000000-aaaa', '20200104-000000-aaaa' }, { after 'stopped' })
+    assert.are.same({ '20200104-000000-aaaa', 'new' }, { after 'finished' })
+    rundir.remove { dir = dir .. '/x/20200104-000000-aaaa' }
+    assert.are.equal('20200105-000000-aaaa', latest())
+  end)
+end)
+
 describe('datamux runs', function()
   it('lists, shows, compares, exports and removes', function()
     for seed = 1, 2 do assert.are.equal(0, (command.run(small .. '-q -o ' .. dir .. ' --seed ' .. seed))) end

@@ -34,6 +34,15 @@ describe('key=value', function()
     refused('E202', "'10m', expected a whole number", value, 'warmup.steps', { 'warmup.steps=10m' })
   end)
 
+  it('is told a value that makes sense where it is wrong: the default, or none at all', function()
+    refused('E202', 'fix: warmup.steps=0$', value, 'warmup.steps', { 'warmup.steps=ten' })
+    refused('E202', 'fix: train.epochs=10$', value, 'train.epochs', { 'train.epochs=ten' })
+    refused('E202', 'fix: model.kind=tmux$', value, 'model.kind', { 'model.kind=ten' })
+    for _, key in ipairs { 'train.steps', 'train.every', 'train.patience', 'data.limit', 'expect.f1.at_least' } do
+      refused('E202', ('fix: a number, or leave %s out$'):format(key), value, key, { key .. '=ten' })
+    end
+  end)
+
   it('takes booleans, choices, none', function()
     for text, want in pairs { on = true, yes = true, ['true'] = true, off = false, no = false, ['false'] = false } do
       assert.are.equal(want, (value('mux.learn', { 'mux.learn=' .. text })))

@@ -1,5 +1,7 @@
 -- data_spec.lua -- reading files, SST-2, corpora, downloads, the built-in sentences.
+local host = require 'datamux.host'
 local sys = require 'datamux.sys'
+local cache = require 'datamux.data.cache'
 local reader = require 'datamux.data.reader'
 local glue = require 'datamux.data.glue'
 local corpus = require 'datamux.data.corpus'
@@ -83,7 +85,7 @@ describe('SST-2', function()
 
   it('is refused with file and line', function()
     local function try(body) return function() glue.read_file('sst2', file('t.tsv', body)) end end
-    refused(3, 't.tsv:3: 1 columns, expected 2', try 'sentence\tlabel\na\t1\nb\n')
+    refused(3, 't.tsv:3: 1 column, expected 2', try 'sentence\tlabel\na\t1\nb\n')
     refused(3, "t.tsv:2: label is '2', expected one of 0, 1", try 'sentence\tlabel\na\t2\n')
     refused(3, "t.tsv:1: no column 'sentence', columns are: text, label", try 'text\tlabel\na\t1\n')
     refused(3, 't.tsv:2: the text is not valid UTF%-8', try 'sentence\tlabel\na\255\t1\n')
@@ -165,6 +167,34 @@ describe('a download', function()
     assert.is_nil(ok)
     assert.is_truthy(why:find 'another checksum')
     assert.is_nil(sys.kind(dir .. '/other/spec/set.txt'))
+  end)
+
+  it('comes only where it is asked for: by --download, or by a yes on the terminal', function()
+    local fetch, isatty, read, stderr = download.fetch, host.isatty, io.read, io.stderr
+    local offline, asked, words = os.getenv 'DATAMUX_OFFLINE', 0, ''
+    download.sets.spec = { urls = { 'http://127.0.0.1:1/' }, files = {} }
+    local function find(terminal, answer)
+      download.fetch = function() asked = asked + 1 return nil, 'dead' end
+      host.isatty = function() return terminal end
+      io.read = function() return answer end                               -- luacheck: ignore
+      io.stderr = { write = function(_, said) words = words .. said end }  -- luacheck: ignore
+      asked, words = 0, ''
+      local _, e = pcall(cache.find, 'spec', 'one')
+      download.fetch, host.isatty, io.read, io.stderr = fetch, isatty, read, stderr                -- luacheck: ignore
+      assert.are.equal('E801', e.id)
+      assert.is_truthy(e.message:find('fix: datamux data get spec, or --download', 1, true), e.message)
+      assert.is_truthy(e.message:find('download:  ' .. (asked > 0 and 'dead' or 'not asked for'), 1, true), e.message)
+      return { asked, words:find('Download spec', 1, true) ~= nil }
+    end
+    sys.setenv('DATAMUX_OFFLINE', '')
+    assert.are.same({ 0, false }, find(false, 'y'))
+    for _, answer in ipairs { 'n', '', 'never' } do assert.are.same({ 0, true }, find(true, answer)) end
+    assert.are.same({ 0, true }, find(true, nil))
+    assert.are.same({ 1, true }, find(true, 'y'))
+    sys.setenv('DATAMUX_DOWNLOAD', '1')
+    assert.are.same({ 1, false }, find(false))
+    sys.setenv('DATAMUX_DOWNLOAD', '')
+    sys.setenv('DATAMUX_OFFLINE', offline or '')
   end)
 
   it('goes on where it stopped, or from the start where the address cannot', function()

@@ -4,11 +4,21 @@ local cjson = require 'cjson'
 local dm = require 'datamux'
 local core = require 'datamux.ffi'
 local json = require 'datamux.json'
+local plural = require 'datamux.plural'
 local recipe = require 'datamux.recipe'
 local safetensors = require 'datamux.safetensors'
 local schedule = require 'datamux.schedule'
 local errors = require 'datamux.errors'
 local sys = require 'datamux.sys'
+
+describe('what is counted', function()
+  it('has an s where it is not one', function()
+    assert.are.same({ '0 layers', '1 layer', '2 layers', 'row' }, { plural.of(0, 'layer'), plural.of(1, 'layer'),
+      plural.of(2, 'layer'), plural.noun(1, 'row') })
+    local c = recipe.resolve({ task = 'synthetic', model = { layers = 1 } }, {})
+    assert.are.equal('N = 20, 1 layer of 256', recipe.words(c))
+  end)
+end)
 
 describe('a schedule', function()
   it('rises over its warm-up and falls as its name says', function()

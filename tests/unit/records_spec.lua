@@ -99,7 +99,7 @@ describe('records', function()
 
   it('are refused with file and line', function()
     local function try(name, body) return function() read(records.open(file(name, body))) end end
-    refused(3, 'a.tsv:3: 1 columns, expected 2 (x, y)', try('a.tsv', 'x\ty\n1\t2\n3\n'))
+    refused(3, 'a.tsv:3: 1 column, expected 2 (x, y)', try('a.tsv', 'x\ty\n1\t2\n3\n'))
     refused(3, 'a.tsv: is empty, expected a line of column names', try('a.tsv', ''))
     refused(3, 'a.csv:2: a quoted cell is not closed', try('a.csv', 'x,y\n1,"2\n3\n'))
     refused(3, 'a.csv:2: column 1 goes on after its closing quote', try('a.csv', 'x,y\n"1"2,3\n'))
@@ -120,7 +120,7 @@ describe('records', function()
       end
       return out
     end
-    assert.are.same({ { 2, '1\t2', false }, { 3, '', '1 columns, expected 2 (x, y)' }, { 4, '3', '1 columns, '
+    assert.are.same({ { 2, '1\t2', false }, { 3, '', '1 column, expected 2 (x, y)' }, { 4, '3', '1 column, '
       .. 'expected 2 (x, y)' }, { 5, '4\t5', false } }, bad('a.tsv', 'x\ty\n1\t2\n\n3\n4\t5\n'))
     assert.are.same({ { 2, '', false } }, bad('b.tsv', 'x\n\n'))
     local list = bad('a.jsonl', '{"a": 1}\n\n{\n{"a": 2}\n')

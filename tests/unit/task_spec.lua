@@ -200,7 +200,7 @@ describe('CoNLL', function()
       file('a.conll', 'Hi O\nRex B-DOG\n'), spec)
     refused(3, 'a.conll:1: 1 column, expected words and tags', conll.read, file('a.conll', 'Hi\n'), spec)
     refused(3, 'a.conll: no sentences in it', conll.read, file('a.conll', '-DOCSTART- O\n\n'), spec)
-    refused(3, 'a.jsonl:1: 1 tags, expected 2 as there are words', conll.read,
+    refused(3, 'a.jsonl:1: 1 tag, expected 2 as there are words', conll.read,
       file('a.jsonl', '{"tokens": ["a", "b"], "tags": ["O"]}\n'), { text = 'tokens', label = 'tags' })
   end)
 

@@ -82,7 +82,8 @@ function M.run(o)
     for _, e in ipairs(list) do print((table.concat(cells(e), ','))) end
   else
     print(markdown(list))
-    print(('%d texts, %d measurements after warm-up, %s'):format(o.texts, o.repeats, about))
+    local plural = require 'datamux.plural'
+    print(('%s, %s after warm-up, %s'):format(plural.of(o.texts, 'text'), plural.of(o.repeats, 'measurement'), about))
   end
   return 0
 end

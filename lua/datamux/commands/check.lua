@@ -78,6 +78,7 @@ end
 function M.run(o)
   local columns, errors, json = require 'datamux.columns', require 'datamux.errors', require 'datamux.json'
   local core, launch, scope = require 'datamux.ffi', require 'datamux.launch', require 'datamux.scope'
+  local plural = require 'datamux.plural'
   local recipe = launch.recipe(o)
   local config, list = launch.resolve(recipe, o)
   local silent = require('datamux.log').new { mode = 'none' }
@@ -107,15 +108,15 @@ function M.run(o)
   print(('recipe     %s: %s, N = %d, %.1f M parameters'):format(out.name, out.task, config.mux.n, out.parameters / 1e6))
   for _, s in ipairs { { 'train', train }, { 'dev', dev } } do
     local f = s[2]
-    print(('%-10s %d texts · tokens %d to %d, mean %.1f · %d cut off at %d (%.1f %%) · %d repeated%s'):format(s[1],
-      f.texts, f.tokens.min, f.tokens.max, f.tokens.mean, f.truncated, config.data.length,
+    print(('%-10s %s · tokens %d to %d, mean %.1f · %d cut off at %d (%.1f %%) · %d repeated%s'):format(s[1],
+      plural.of(f.texts, 'text'), f.tokens.min, f.tokens.max, f.tokens.mean, f.truncated, config.data.length,
       100 * f.truncated / f.texts, f.repeated, s[1] == 'dev' and (' · %d also in train'):format(f.shared) or ''))
     if next(f.labels) or f.scores then print('           ' .. labels_text(f, names)) end
   end
   print(('tokenizer  %s, %d entries'):format(d.tok.kind, out.vocabulary))
   for _, s in ipairs(out.stages) do
-    print(('%-10s %d steps of %d texts · one took %.2f s, loss %.4f'):format(s.name, s.steps, s.texts_per_step,
-      s.seconds_per_step, s.loss))
+    print(('%-10s %s of %s · one took %.2f s, loss %.4f'):format(s.name, plural.of(s.steps, 'step'),
+      plural.of(s.texts_per_step, 'text'), s.seconds_per_step, s.loss))
   end
   print(('memory     %s after one step of each stage · %s'):format(columns.bytes(out.peak), out.device))
   for _, text in ipairs(out.notices) do print('notice     ' .. text) end

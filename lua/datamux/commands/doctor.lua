@@ -73,6 +73,7 @@ function M.run(o)
   local out = { devices = json.list(devices()) }
   local function row(name, text) rows[#rows + 1] = { name, text } end
 
+  local ok, about = pcall(launch.device, o.device or os.getenv 'DATAMUX_DEVICE' or 'auto', o.threads)
   out.version, out.threads = cli.version(), require('datamux.ffi').C.dm_threads()
   row('datamux', out.version)
   out.system = (sys.read '/etc/os-release' or ''):match 'PRETTY_NAME="([^"]+)' or ffi.os
@@ -81,9 +82,8 @@ function M.run(o)
   out.cpu = (sys.read '/proc/cpuinfo' or ''):match 'model name%s*:%s*([^\n]+)'
   out.memory = tonumber((sys.read '/proc/meminfo' or ''):match 'MemTotal:%s*(%d+)') or 0
   out.available = tonumber((sys.read '/proc/meminfo' or ''):match 'MemAvailable:%s*(%d+)') or 0
-  row('cpu', ('%s, %d threads used'):format(out.cpu or '?', out.threads))
+  row('cpu', ('%s, %s used'):format(out.cpu or '?', require('datamux.plural').of(out.threads, 'thread')))
   row('memory', ('%s, %s available'):format(columns.bytes(out.memory * 1024), columns.bytes(out.available * 1024)))
-  local ok, about = pcall(launch.device, o.device or os.getenv 'DATAMUX_DEVICE' or 'auto')
   if not ok then problems[#problems + 1] = tostring(about):match '[^\n]+' end
   out.device = ok and about or nil
   out.gpu = first 'nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader'

@@ -66,6 +66,7 @@ local function add_global(p)
   p:option('-o --out', 'where runs go (default ./runs, or $DATAMUX_RUNS)'):argname 'DIR'
   p:option('-j --threads', 'CPU threads (default: physical cores)'):convert(whole):argname 'N'
   p:option('--seed', 'the same as seed=N'):argname 'N'
+  p:flag('--download', 'fetch known data sets that are not here (or DATAMUX_DOWNLOAD=1)')
   p:flag('--offline', 'open no socket (or DATAMUX_OFFLINE=1)')
   p:flag('--json', 'JSON on stdout instead of text')
   p:flag('-q --quiet', 'no progress')

@@ -85,7 +85,8 @@ end
 -- "12,400,000 texts · 36.4k/s · padding 12.0 % · truncated 0.4 %"
 local function line(figures, more, seconds)
   local done = figures.records - figures.skipped
-  local out = { ('%s texts'):format(thousands(done)), ('%.0f/s'):format(done / math.max(seconds, 1e-9)),
+  local out = { ('%s %s'):format(thousands(done), require('datamux.plural').noun(done, 'text')),
+    ('%.0f/s'):format(done / math.max(seconds, 1e-9)),
     ('padding %.1f %%'):format(100 * (1 - more.tokens / math.max(more.places, 1))),
     ('truncated %.1f %%'):format(100 * more.truncated / math.max(more.texts, 1)) }
   if figures.errors > 0 then out[#out + 1] = ('%d faulty'):format(figures.errors) end

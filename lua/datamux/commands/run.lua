@@ -18,6 +18,7 @@ local function banner(config, session, run, version)
   local separated = d.tok and ('%s, %s + %s, '):format(config.model.kind, config.demux.kind, config.demux.read) or ''
   local cut = d.tok and (' · vocabulary %d · %d truncated at %d'):format(d.tok.vocab_size, d.train.truncated,
     config.data.length) or ''
+  local plural = require 'datamux.plural'
   local lines = {
     ('%s · %s · seed %d'):format(version, require('datamux.scope').about(), config.seed),
     ('model  %s%s, %.2f M parameters (%s)'):format(separated, require('datamux.recipe').words(config),
@@ -26,8 +27,8 @@ local function banner(config, session, run, version)
   local refusal = require('datamux.scope').refusal()
   if refusal then table.insert(lines, 2, refusal) end
   for _, s in ipairs(session.stages) do
-    lines[#lines + 1] = ('plan   %s: %d steps of %d rows x N %d, lr %g'):format(s.name, s.steps, s.loader.o.rows,
-      config.mux.n, s.lr)
+    lines[#lines + 1] = ('plan   %s: %s of %s x N %d, lr %g'):format(s.name, plural.of(s.steps, 'step'),
+      plural.of(s.loader.o.rows, 'row'), config.mux.n, s.lr)
   end
   if run then lines[#lines + 1] = ('run    %s   (Ctrl-C: stop and save)'):format(run.dir) end
   return lines

@@ -50,7 +50,7 @@ local function against(o, tok, path)
     errors.raise('E311', { what = ('%d of %d lines have other ids than %s'):format(wrong, n, path),
       fix = 'check that both name the same vocabulary, and whether special tokens are in both' })
   end
-  if not o.json then print(('%d lines, the same ids in each'):format(n)) end
+  if not o.json then print(('%s, the same ids in each'):format(require('datamux.plural').of(n, 'line'))) end
   return 0
 end
 

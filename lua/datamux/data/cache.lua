@@ -1,4 +1,4 @@
--- cache.lua -- where data files are looked for: DATAMUX_DATA, then the cache, then a download.
+-- cache.lua -- where data files are looked for: DATAMUX_DATA, then the cache; and a download, where it is asked for.
 local errors = require 'datamux.errors'
 local lfs = require 'lfs'
 
@@ -30,18 +30,33 @@ function M.look(folder, file)
   return nil, looked
 end
 
---- As look, downloading the data set where its address is known. Raises a data error (code 3) that says where the
---- file was looked for and how to provide it.
+-- Whether a data set is to be fetched: as --download said, or as the person at the terminal says.
+local function wanted(folder, file)
+  local host = require 'datamux.host'
+  if os.getenv 'DATAMUX_DOWNLOAD' == '1' then return true end
+  if not (host.isatty(0) and host.isatty(2)) then return false end
+  io.stderr:write(('%s/%s is not here. Download %s into %s? [y/N] '):format(folder, file, folder, M.root()))
+  return (io.read '*l' or ''):find '^%s*[yY]' ~= nil
+end
+
+--- As look, downloading the data set where its address is known and that is asked for (--download, or yes to a
+--- question on the terminal). Raises E801 or, where no address is known, E310, which say where the file was looked for
+--- and how to provide it.
 function M.find(folder, file)
   local path, looked = M.look(folder, file)
   if path then return path end
   local download = require 'datamux.data.download'
-  local ok, why = download.fetch(folder, M.root() .. '/datasets')
-  path = M.look(folder, file)
-  if ok and path then return path end
-  errors.raise(download.known(folder) and 'E801' or 'E310', ('%s/%s is not here\n  looked in: %s\n  download:  %s\n'
-    .. '  fix: put it under a folder and set DATAMUX_DATA to that folder (%s/%s)'):format(
-    folder, file, table.concat(looked, '\n             '), why, '$DATAMUX_DATA/' .. folder, file))
+  local known, why, fix = download.known(folder), 'not asked for', ''
+  if not known or os.getenv 'DATAMUX_OFFLINE' == '1' or wanted(folder, file) then
+    local ok
+    ok, why = download.fetch(folder, M.root() .. '/datasets')
+    path = ok and M.look(folder, file)
+    if path then return path end
+  end
+  if known then fix = ('datamux data get %s, or --download with this command; or '):format(folder) end
+  errors.raise(known and 'E801' or 'E310', ('%s/%s is not here\n  looked in: %s\n  download:  %s\n'
+    .. '  fix: %sput it under a folder and set DATAMUX_DATA to that folder (%s/%s)'):format(
+    folder, file, table.concat(looked, '\n             '), why, fix, '$DATAMUX_DATA/' .. folder, file))
 end
 
 return M

@@ -3,6 +3,7 @@
 local cache = require 'datamux.data.cache'
 local errors = require 'datamux.errors'
 local metrics = require 'datamux.metrics'
+local plural = require 'datamux.plural'
 local reader = require 'datamux.data.reader'
 local records = require 'datamux.data.records'
 
@@ -61,7 +62,7 @@ local function cells(r, record, words, tags)
   end
   local w, t = list(words, 'text'), tags and list(tags, 'label')
   if t and #t ~= #w then
-    errors.raise('E304', ('%s: %d tags, expected %d as there are words'):format(r:where(record), #t, #w))
+    errors.raise('E304', ('%s: %s, expected %d as there are words'):format(r:where(record), plural.of(#t, 'tag'), #w))
   end
   return w, t
 end

@@ -3,6 +3,7 @@ local ffi = require 'ffi'
 local core = require 'datamux.ffi'
 local cache = require 'datamux.data.cache'
 local errors = require 'datamux.errors'
+local plural = require 'datamux.plural'
 local reader = require 'datamux.data.reader'
 local C = core.C
 
@@ -72,8 +73,8 @@ end
 local function read_labels(path, images_path, n, names)
   local labels, values = M.read_idx(path, 1), i32(n)
   if labels[1] ~= n then
-    errors.raise('E304', ('%s: %d labels, expected %d as there are images in %s'):format(path, labels[1], n,
-      images_path))
+    errors.raise('E304', ('%s: %s, expected %d as there are images in %s'):format(path,
+      plural.of(labels[1], 'label'), n, images_path))
   end
   for k = 0, n - 1 do
     values[k] = labels.bytes:byte(labels.first + k + 1)
@@ -122,8 +123,8 @@ function Set:batches(o)
   local size = o.rows * o.group
   local training = o.drop_last ~= false
   if training and self.n < size then
-    errors.raise('E216', ('loader: %d images, expected at least one batch of %d (%d rows of N = %d)'):format(
-      self.n, size, o.rows, o.group))
+    errors.raise('E216', ('loader: %s, expected at least one batch of %d (%s of N = %d)'):format(
+      plural.of(self.n, 'image'), size, plural.of(o.rows, 'row'), o.group))
   end
   return setmetatable({ set = self, o = o, size = size, epoch = -1, perm = i32(self.n), training = training,
                         whole = training and self.draw == 'whole' }, Loader)

@@ -7,6 +7,7 @@
 local ffi = require 'ffi'
 local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
+local plural = require 'datamux.plural'
 local C = core.C
 
 local M = {}
@@ -31,8 +32,8 @@ function M.new(set, o)
   end
   local size = o.rows * o.group
   if o.drop_last ~= false and set.n < size then
-    errors.raise('E216', ('loader: %d texts, expected at least one batch of %d (%d rows of N = %d)'):format(
-      set.n, size, o.rows, o.group))
+    errors.raise('E216', ('loader: %s, expected at least one batch of %d (%s of N = %d)'):format(
+      plural.of(set.n, 'text'), size, plural.of(o.rows, 'row'), o.group))
   end
   return setmetatable({ set = set, o = o, size = size, epoch = -1 }, Loader)
 end

@@ -3,6 +3,7 @@
 -- between sentences. gz and zst are told by their first bytes. Records come as they arrive: memory stays flat.
 local cjson = require 'cjson.safe'
 local errors = require 'datamux.errors'
+local plural = require 'datamux.plural'
 local reader = require 'datamux.data.reader'
 
 local M = {}
@@ -106,7 +107,7 @@ local function width(self, record, n)
   trim(record, n)
   self.width = self.width or n
   if n ~= self.width then
-    return self:bad(record, ('%d columns, expected %d%s'):format(n, self.width,
+    return self:bad(record, ('%s, expected %d%s'):format(plural.of(n, 'column'), self.width,
       self.header and (' (%s)'):format(table.concat(self.header, ', ')) or ' as in the first line'))
   end
   return record
@@ -175,7 +176,7 @@ function next_of.conll(self, record)
     end
     self.width = self.width or k
     if k ~= self.width and not problem then
-      problem = ('%d columns, expected %d as in the first line'):format(k, self.width)
+      problem = ('%s, expected %d as in the first line'):format(plural.of(k, 'column'), self.width)
       if not self.keep then errors.raise('E304', ('%s:%d: %s'):format(self.path, number, problem)) end
     end
     line, number = self.lines()

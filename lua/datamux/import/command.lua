@@ -2,6 +2,7 @@
 local errors = require 'datamux.errors'
 local import = require 'datamux.import'
 local json = require 'datamux.json'
+local plural = require 'datamux.plural'
 
 local M = {}
 
@@ -17,7 +18,7 @@ function M.info(o)
       output = p.output, classes = p.classes, parameters = m.model:count(), tensors = json.list(m.report.loaded) })
     return 0
   end
-  print(('published model %s: %s, %d layers of %d%s'):format(o.model, p.arch, p.layers, p.width, p.demux
+  print(('published model %s: %s, %s of %d%s'):format(o.model, p.arch, plural.of(p.layers, 'layer'), p.width, p.demux
     and (', N = %d, %s demultiplexer, %s, %d classes'):format(p.n, p.demux, p.output, p.classes)
     or p.output and (', %s, %d classes'):format(p.output, p.classes) or ', no head'))
   print(('%.1f M parameters'):format(m.model:count() / 1e6))
