@@ -36,7 +36,7 @@ run: build
 	@test "$(RECIPE)" != recipes/quickstart.lua || echo 'real SST-2:  make run RECIPE=recipes/sst2_n20.lua'
 
 test: build
-	@ctest --test-dir $(BUILD) --output-on-failure
+	@ctest --test-dir $(BUILD) -j2 --output-on-failure
 	@! command -v luacheck > /dev/null || luacheck -q --std luajit lua recipes docs
 	@! command -v luacheck > /dev/null || luacheck -q --std luajit+busted tests
 
