@@ -7,7 +7,7 @@ describe('an installation', function()
     local build = host.exe():match '^(.*)/[^/]+$'
     if not sys.read(build .. '/cmake_install.cmake') then return pending 'needs a build folder of CMake' end
     local dir = ('%s/datamux-install-%d'):format(os.getenv 'TMPDIR' or '/tmp', sys.pid())
-    sys.mkdir(dir .. '/work')
+    sys.mkdir(dir .. '/elsewhere')
     finally(function() sys.remove(dir) end)
     assert.are.equal(0, os.execute(('cmake --install %s --prefix %s/usr > %s/log 2>&1'):format(build, dir, dir)))
     for _, path in ipairs { 'bin/datamux', 'share/datamux/recipes/quickstart.lua', 'share/doc/datamux/README.md',
@@ -18,16 +18,16 @@ describe('an installation', function()
       assert.are.equal('file', sys.kind(dir .. '/usr/' .. path), path)
     end
     local function run(arguments)
-      local code = os.execute(('cd %s/work && env -u DATAMUX_LUA ../usr/bin/datamux %s > ../out 2> ../err'):format(dir,
-        arguments))
+      local code = os.execute(('cd %s/elsewhere && env -u DATAMUX_LUA ../usr/bin/datamux %s > ../out 2> ../err')
+        :format(dir, arguments))
       return code, sys.read(dir .. '/out'), sys.read(dir .. '/err')
     end
     -- A recipe that is not here is the installed one; one that is here comes first.
     local code, out, err = run 'run recipes/quickstart.lua -n'
     assert.are.same({ 0, '' }, { code, err })
     assert.is_truthy(out:find('quickstart', 1, true), out)
-    sys.mkdir(dir .. '/work/recipes')
-    sys.write(dir .. '/work/recipes/quickstart.lua', "return { name = 'mine', task = 'synthetic' }")
+    sys.mkdir(dir .. '/elsewhere/recipes')
+    sys.write(dir .. '/elsewhere/recipes/quickstart.lua', "return { name = 'mine', task = 'synthetic' }")
     code, out = run 'recipes/quickstart.lua -n'
     assert.are.equal(0, code)
     assert.is_truthy(out:find 'name%s+mine', out)
