@@ -1,13 +1,14 @@
 -- programs.lua -- what the benches share: their options, the programs they start, medians.
 local cjson = require 'cjson'
+local json = require 'datamux.json'
 
 local M = {}
 
 --- Options from words key=value over their defaults, whose types they take. Raises for a word that is none.
 function M.options(words, o)
   for _, word in ipairs(words) do
-    local k, v = word:match '^(%w+)=(.*)$'
-    if o[k] == nil then error('bench: ' .. word .. ' is no key=value it knows', 0) end
+    local k, v = word:match '^([%w_]+)=(.*)$'
+    if o[k or ''] == nil then error('bench: ' .. word .. ' is no key=value it knows', 0) end
     if type(o[k]) == 'number' and not tonumber(v) then error(('bench: %s is %s, expected a number'):format(k, v), 0) end
     o[k] = type(o[k]) == 'number' and tonumber(v) or v
   end
@@ -58,6 +59,14 @@ function M.words(t, form)
   for k, v in pairs(t) do out[#out + 1] = form:format(k, v) end
   table.sort(out)
   return table.concat(out, ' ')
+end
+
+--- Writes what was measured as JSON, where a path is named.
+function M.save(path, results)
+  if path == '' then return end
+  local f = assert(io.open(path, 'w'))
+  f:write(json.encode(results, true), '\n')
+  f:close()
 end
 
 return M

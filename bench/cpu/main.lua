@@ -9,7 +9,6 @@
 -- shared machine wall time is the neighbours' as well. Processor time compares fairly at threads=1 alone: with more,
 -- PyTorch's waiting threads spin for long, ours shortly. The floor is measured beside ours: see ours.lua. Where the
 -- time goes, op by op: DATAMUX_PROFILE=1 build/datamux bench/cpu/ours.lua.
-local json = require 'datamux.json'
 package.path = 'bench/?.lua;' .. package.path
 local programs = require 'programs'
 local list, has, median, run, words = programs.list, programs.has, programs.median, programs.run, programs.words
@@ -153,8 +152,4 @@ for _, name in ipairs(list(o.size)) do
   end
   if o.rows ~= '' then results[#results + 1] = { growth = name, rows = growth(name) } end
 end
-if o.json ~= '' then
-  local f = assert(io.open(o.json, 'w'))
-  f:write(json.encode(results, true), '\n')
-  f:close()
-end
+programs.save(o.json, results)

@@ -7,7 +7,7 @@ of its own over the whole vocabulary, dropout 0.1, AdamW; --n 1: the plain Trans
 fused attention (scaled_dot_product_attention), packed q, k, v, optional torch.compile, on a GPU AdamW in one kernel.
 --precision bf16: autocast in training, the weights themselves in inference. --rows 8,16,32 as in ours.lua.
 """
-import argparse, json, math, resource, shutil, statistics, tempfile, time
+import argparse, json, math, os, resource, statistics, sys, time
 import torch, torch.nn as nn, torch.nn.functional as F
 
 p = argparse.ArgumentParser()
@@ -96,24 +96,6 @@ class TMux(nn.Module):
         return 0.9 * loss + 0.1 * F.cross_entropy(self.decoder(r).flatten(0, 1), words.flatten())
 
 
-def exported(model, ids):
-    """The forward pass as an ONNX Runtime session, in f32 or with dynamically quantised int8 products."""
-    import onnxruntime as ort
-    folder = tempfile.mkdtemp()
-    path = folder + "/model.onnx"
-    torch.onnx.export(model, (ids,), path, input_names=["ids"], dynamo=True)
-    if a.form == "onnx-int8":
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-        quantize_dynamic(path, folder + "/int8.onnx", weight_type=QuantType.QInt8, use_external_data_format=True)
-        path = folder + "/int8.onnx"
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = a.threads
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    shutil.rmtree(folder)
-    feed = {"ids": ids.numpy()}
-    return "onnxruntime " + ort.__version__, lambda: session.run(None, feed)[0]
-
-
 def sync():
     if gpu:
         torch.cuda.synchronize()
@@ -158,7 +140,11 @@ model = TMux().train(a.mode == "train").to(a.device)
 if a.mode == "infer" and a.precision == "bf16":
     model = model.bfloat16()
 if a.form.startswith("onnx"):
-    name, run = exported(model, Work(sizes[0]).ids)
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+    from onnx_session import session
+    ids = Work(sizes[0]).ids
+    passes, name = session(model, ids, a.form == "onnx-int8", a.threads)
+    run = lambda: passes(ids)
     sizes = sizes[:1]
 else:
     step = torch.compile(model, dynamic=False) if a.form == "compiled" else model

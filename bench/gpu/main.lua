@@ -138,8 +138,4 @@ if o.profile == 1 then
     table.insert(results.ops, { mode = t.mode, n = t.n, rows = r.rows, ops = r.ops })
   end
 end
-if o.json ~= '' then
-  local f = assert(io.open(o.json, 'w'))
-  f:write(json.encode(results, true), '\n')
-  f:close()
-end
+programs.save(o.json, results)

@@ -6,26 +6,19 @@
 -- start to the last line written, reading and cutting text included. Peers: the passes alone, on batches of 32 texts
 -- padded to their longest, without start, files or tokenizer, on the first peer_texts. The model is trained for one
 -- step: speed does not depend on what it knows. Alternating rounds, medians.
-local cjson = require 'cjson'
-local json = require 'datamux.json'
 local core = require 'datamux.ffi'
 local sys = require 'datamux.sys'
 local task = require 'datamux.data.task'
+package.path = 'bench/?.lua;' .. package.path
+local programs = require 'programs'
 
-local o = { layers = 12, width = 768, heads = 12, rounds = 3, texts = 8720, peer_texts = 256, batch = 32,
-            peers = 'eager,onnx-int8', threads = 0, runs = '', json = '' }
-for _, word in ipairs(arg) do
-  local k, v = word:match '^([%w_]+)=(.*)$'
-  if o[k or ''] == nil or type(o[k]) == 'number' and not tonumber(v) then
-    error('headline: ' .. word .. ' is no key=value it knows', 0)
-  end
-  o[k] = type(o[k]) == 'number' and tonumber(v) or v
-end
+local o = programs.options(arg, { layers = 12, width = 768, heads = 12, rounds = 3, texts = 8720, peer_texts = 256,
+  batch = 32, peers = 'eager,onnx-int8', threads = 0, runs = '', json = '' })
 local exe, here = os.getenv 'DATAMUX' or 'build/datamux', arg[0]:match '^(.*)/' or '.'
 
 local function quoted(w) return "'" .. w:gsub("'", "'\\''") .. "'" end
 
-local function run(line)
+local function output(line)
   local pipe = io.popen(line .. ' 2>/dev/null')
   local text = pipe:read '*a'
   pipe:close()
@@ -38,7 +31,7 @@ sys.mkdir(dir)
 
 -- The model: what predict loads.
 local runs = o.runs ~= '' and o.runs or dir .. '/runs'
-local made = run(table.concat({ exe, 'recipes/sst2_n20.lua', 'profile=paper', 'model.layers=' .. o.layers,
+local made = output(table.concat({ exe, 'recipes/sst2_n20.lua', 'profile=paper', 'model.layers=' .. o.layers,
   'model.width=' .. o.width, 'model.heads=' .. o.heads, 'demux.rank=' .. o.width / 4, 'warmup.steps=0', 'train.rows=1',
   'train.steps=1', 'train.alpha=0', 'data.limit=2000', 'eval.groupings=1', 'eval.bootstrap=0', 'name=headline',
   '-q', '--out', quoted(runs), '&& ls -td', quoted(runs) .. '/headline/*' }, ' '))
@@ -51,7 +44,7 @@ local texts = {}
 for k = 1, o.texts do texts[k] = dev.texts[(k - 1) % dev.n + 1] end
 sys.write(dir .. '/texts', table.concat(texts, '\n') .. '\n')
 local lengths, total = {}, 0
-for line in run(('%s tokenize %s %s'):format(exe, model, dir .. '/texts')):gmatch '[^\n]+' do
+for line in output(('%s tokenize %s %s'):format(exe, model, dir .. '/texts')):gmatch '[^\n]+' do
   local n = select(2, line:gsub('%d+', ''))
   lengths[#lengths + 1], total = n, total + n
 end
@@ -61,7 +54,7 @@ sys.write(dir .. '/lengths', table.concat(lengths, '\n') .. '\n')
 local C = core.C
 local function mine()
   local t = C.dm_clock()
-  run(('%s predict %s --int8 -q %s -O %s%s'):format(exe, model, dir .. '/texts', dir .. '/out',
+  output(('%s predict %s --int8 -q %s -O %s%s'):format(exe, model, dir .. '/texts', dir .. '/out',
     o.threads > 0 and ' -j ' .. o.threads or ''))
   t = C.dm_clock() - t
   local n = select(2, sys.read(dir .. '/out'):gsub('\n', ''))
@@ -72,11 +65,10 @@ end
 
 local function peer(form)
   local threads = o.threads > 0 and o.threads or C.dm_threads()
-  local text = run(('%s %s/peer.py --form %s --layers %d --width %d --heads %d --texts %d --batch %d --threads %d %s')
-    :format(os.getenv 'PYTHON' or 'python3', here, form, o.layers, o.width, o.heads, o.peer_texts, o.batch, threads,
-    dir .. '/lengths'))
-  local decoded, r = pcall(cjson.decode, text:match '([^\n]+)\n*$' or '')
-  if not decoded then error(('headline: %s failed:\n%s'):format(form, text), 0) end
+  local r, why = programs.run(('%s %s/peer.py --form %s --layers %d --width %d --heads %d --texts %d --batch %d '
+    .. '--threads %d %s'):format(os.getenv 'PYTHON' or 'python3', here, form, o.layers, o.width, o.heads, o.peer_texts,
+    o.batch, threads, dir .. '/lengths'))
+  if not r then error(('headline: %s failed:\n%s'):format(form, why), 0) end
   return r
 end
 
@@ -86,15 +78,14 @@ for _ = 1, o.rounds do
   for _, row in ipairs(rows) do
     local r = row.form and peer(row.form) or mine()
     row.program, row.padding = r.program, r.padding
-    table.insert(row.list, r.rate)
+    table.insert(row.list, r)
   end
 end
 print(('%d x %d, %d SST-2 sentences of %.1f tokens'):format(o.layers, o.width, o.texts, total / o.texts))
 for _, row in ipairs(rows) do
-  table.sort(row.list)
-  row.rate = row.list[math.ceil(#row.list / 2)]
+  row.rate = programs.median(row.list, 'rate')
   print(('  %-32s %9.1f texts/s   ours is %6.1f x%s'):format(row.program, row.rate, rows[1].rate / row.rate,
     row.padding and ('   %.0f %% padding'):format(100 * row.padding) or ''))
 end
-if o.json ~= '' then sys.write(o.json, json.encode({ sizes = o, rows = rows }, true) .. '\n') end
+programs.save(o.json, { sizes = o, rows = rows })
 os.execute('rm -rf ' .. quoted(dir))

@@ -3,7 +3,7 @@
 order of the file: what one would label texts with otherwise. Reads one length a line; tokenising costs it nothing.
 Prints one JSON object with the texts of a second: all of them in the time of all batches, after one that warms up.
 """
-import argparse, json, shutil, tempfile, time
+import argparse, json, os, sys, time
 import torch, torch.nn as nn, torch.nn.functional as F
 
 p = argparse.ArgumentParser()
@@ -64,23 +64,14 @@ if a.form == "eager":
         with torch.inference_mode():
             return model(ids).argmax(1)
 else:
-    import onnxruntime as ort
-    folder = tempfile.mkdtemp()
-    path = folder + "/model.onnx"
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+    from onnx_session import session
     dims = {0: torch.export.Dim("rows", min=1, max=4096), 1: torch.export.Dim("length", min=2, max=512)}
-    torch.onnx.export(model, (batches[0],), path, input_names=["ids"], dynamo=True, dynamic_shapes=(dims,))
-    if a.form == "onnx-int8":
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-        quantize_dynamic(path, folder + "/int8.onnx", weight_type=QuantType.QInt8, use_external_data_format=True)
-        path = folder + "/int8.onnx"
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = a.threads
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    shutil.rmtree(folder)
-    name = "onnxruntime " + ort.__version__ + (" int8" if a.form == "onnx-int8" else "")
+    passes, name = session(model, batches[0], a.form == "onnx-int8", a.threads, (dims,))
+    name += " int8" if a.form == "onnx-int8" else ""
 
     def run(ids):
-        return session.run(None, {"ids": ids.numpy()})[0].argmax(1)
+        return passes(ids).argmax(1)
 
 run(batches[0])
 wall, cpu = time.perf_counter(), time.process_time()
