@@ -280,9 +280,9 @@ template <int number, class... A, dm_status (*f)(dm_device *, A...)> struct row<
 #ifdef __CUDACC__
     dm_status s = f(d, a...);
 #else
-    emulated_late(cuda_of(d)->stream != cuda_of(d)->steps);
+    emulated_on(cuda_of(d)->stream);
     dm_status s = walled_op(f, d, a...);
-    emulated_late(false);
+    emulated_on(NULL);
     if (!s) s = cuda_check(d, cudaPeekAtLastError());
 #endif
     return s || !cuda_of(d)->eager_sync || cuda_of(d)->capturing ? s : verb_sync(d);

@@ -296,7 +296,7 @@ void emulated_fail(const char *format, ...) {
 static bool asked_late;
 
 bool emulated_capturing() { return recording || asked_late; }
-void emulated_late(bool late) { asked_late = late; }
+void emulated_on(cudaStream_t stream) { asked_late = stream && stream->late; }
 
 /* Does a late stream's next piece of work. */
 static void advance(emulated_stream *s) {
@@ -462,18 +462,35 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
   return cudaSuccess;
 }
 
+static std::map<const char *, size_t> pinned;      /* start -> bytes */
+
 cudaError_t cudaMallocHost(void **p, size_t bytes) {
   *p = malloc(bytes);
+  if (*p) pinned[(char *)*p] = bytes;
   return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
 cudaError_t cudaFreeHost(void *p) {
+  pinned.erase((char *)p);
   free(p);
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  emulated_task(stream, [=] { memcpy(dst, src, bytes); });
+static bool is_pinned(const void *p) {
+  auto b = pinned.upper_bound((const char *)p);
+  if (b == pinned.begin()) return false;
+  --b;
+  return (const char *)p < b->first + b->second;
+}
+
+/* Bytes from pageable memory are taken before the call returns, those from pinned memory when the stream comes to it. */
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  if (kind == cudaMemcpyHostToDevice && !is_pinned(src)) {
+    std::string taken((const char *)src, bytes);
+    emulated_task(stream, [=] { memcpy(dst, taken.data(), bytes); });
+  } else {
+    emulated_task(stream, [=] { memcpy(dst, src, bytes); });
+  }
   return cudaPeekAtLastError();
 }
 
@@ -483,8 +500,9 @@ cudaError_t cudaMemsetAsync(void *dst, int v, size_t bytes, cudaStream_t stream)
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) {
+  const char *late = getenv("DATAMUX_EMULATION_LATE");
   *s = new emulated_stream;
-  (*s)->late = !streams.empty();
+  (*s)->late = streams.empty() == (late && !strcmp(late, "steps"));
   streams.push_back(*s);
   return cudaSuccess;
 }

@@ -9,8 +9,8 @@ extern "C" {
 #include "../../src/backend.h"
 }
 
-/* See emulator.h: such work has no walls. */
-void emulated_late(bool late);
+/* See emulator.h: work of a late stream has no walls. */
+void emulated_on(struct emulated_stream *stream);
 
 void walls_begin();
 /* The walled-off twin of t (NULL for NULL), to be given to the op in its place. */
