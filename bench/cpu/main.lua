@@ -1,9 +1,11 @@
 -- main.lua -- the CPU bench: our programme and its peers, alternating, as medians with their ratios.
---   bench/cpu/run [mode=train,infer,gain] [size=large,small] [rounds=3] [steps=6] [threads=0]
---                 [peers=eager,compiled,onnx,onnx-int8] [rows=1,4,16,64] [quick=1] [json=FILE]
+--   bench/cpu/run [mode=train,infer,gain,grid] [size=large,small] [rounds=3] [steps=6] [threads=0]
+--                 [peers=eager,compiled,onnx,onnx-int8] [rows=1,4,16,64] [n=1,5,20,40] [length=32,64,128] [quick=1]
+--                 [json=FILE]
 -- large: 12 x 768, N = 20, 64 tokens, 4 rows, 50,265 words; small: 4 x 256, N = 20, 20 tokens, 8 rows, 8,000 words.
 -- gain: texts/s of networks with N = 20 and 40 at 128 tokens against our own plain network at its best batch, in f32
 -- and int8, and the limit N L / (L + prefix).
+-- grid: training step and forward pass at every n and length, beside the first of the peers.
 -- quick: the small size, one round, PyTorch alone. rows: a forward pass at these numbers of rows (none: rows=).
 -- Each program prints wall and processor time of a step (ours.lua, peer.py); the ratios are taken of both, because on a
 -- shared machine wall time is the neighbours' as well. Processor time compares fairly at threads=1 alone: with more,
@@ -14,7 +16,8 @@ local programs = require 'programs'
 local list, has, median, run, words = programs.list, programs.has, programs.median, programs.run, programs.words
 
 local o = programs.options(arg, { mode = 'train,infer', size = 'large,small', rounds = 3, steps = 6, threads = 0,
-  quick = 0, peers = 'eager,compiled,onnx,onnx-int8', rows = '1,4,16,64', json = '' })
+  quick = 0, peers = 'eager,compiled,onnx,onnx-int8', rows = '1,4,16,64', n = '1,5,20,40', length = '32,64,128',
+  json = '' })
 if o.quick == 1 then o.size, o.rounds, o.peers, o.rows = 'small', 1, 'eager', '' end
 
 local sizes = {
@@ -105,6 +108,41 @@ local function growth(name)
   return out
 end
 
+-- One line for each n and length: ours over the floor, and the first peer over ours, from alternating rounds.
+local function grid(mode, name)
+  local size, form, out = {}, list(o.peers)[1], {}
+  for k, v in pairs(sizes[name]) do size[k] = v end
+  print(('%s, %s: %d x %d, %d rows, f32; ms of wall (processor), %s as the peer'):format(
+    mode == 'train' and 'training step' or 'forward pass', name, size.layers, size.width, size.rows, form))
+  local line = '  %3s %4s %20s %8s %8s %20s %9s %9s'
+  print(line:format('N', 'L', 'ours', 'floor', '(cpu)', 'peer', 'ours is', '(cpu)'))
+  for _, n in ipairs(list(o.n)) do
+    for _, length in ipairs(list(o.length)) do
+      size.n, size.length = tonumber(n), tonumber(length)
+      local mine, theirs = {}, {}
+      for round = 1, o.rounds do
+        local row, why = ours(size, mode)
+        if not row then error('bench: ours failed:\n' .. tostring(why), 0) end
+        mine[round], theirs[round] = row, peer(size, mode, form, row.threads)
+      end
+      local ms, cpu = median(mine, 'ms'), median(mine, 'cpu_ms')
+      local r = { n = size.n, length = size.length, ms = ms, cpu_ms = cpu, floor = ms / median(mine, 'floor_ms'),
+                  cpu_floor = cpu / median(mine, 'floor_cpu_ms') }
+      if #theirs == o.rounds then
+        r.peer_ms, r.peer_cpu_ms = median(theirs, 'ms'), median(theirs, 'cpu_ms')
+        r.wall_ratio, r.cpu_ratio = r.peer_ms / ms, r.peer_cpu_ms / cpu
+      end
+      local function shown(f, ...) return (...) and f:format(...) or '-' end
+      print(line:format(n, length, shown('%.1f (%.1f)', ms, cpu), shown('%.2f', r.floor), shown('%.2f', r.cpu_floor),
+        shown('%.1f (%.1f)', r.peer_ms, r.peer_cpu_ms), shown('%.2fx', r.wall_ratio), shown('%.2fx', r.cpu_ratio)))
+      io.stdout:flush()
+      out[#out + 1] = r
+    end
+  end
+  print()
+  return { grid = name, mode = mode, peer = form, rows = out }
+end
+
 -- What multiplexing gains: best texts/s over some numbers of rows, alternating rounds.
 local function gain(name, int8)
   local size, out, plain = {}, {}, nil
@@ -146,6 +184,9 @@ for _, name in ipairs(list(o.size)) do
   if not sizes[name] then error(("bench: size is '%s', expected large or small"):format(name), 0) end
   for _, mode in ipairs { 'train', 'infer' } do
     if has(o.mode, mode) then results[#results + 1] = compare(mode, name) end
+  end
+  if has(o.mode, 'grid') then
+    for _, mode in ipairs { 'train', 'infer' } do results[#results + 1] = grid(mode, name) end
   end
   if has(o.mode, 'gain') then
     for int8 = 0, 1 do results[#results + 1] = gain(name, int8) end
