@@ -48,7 +48,7 @@ static void stop_hook(lua_State *L, lua_Debug *ar) {
 }
 
 static void on_signal(int number) {
-  static const char text[] = "\nstopping after this step; Ctrl-C again quits without waiting\n";
+  static const char text[] = "\nstopping after this step … Again Ctrl-C: quit without waiting.\n";
   interrupts++;
   if (number == SIGALRM) time_is_up = 1;
   if (waiting) return;

@@ -31,8 +31,8 @@ local function prune(run, keep)
 end
 
 --- Writes checkpoint number `step` of a run. parts: { model = name -> Tensor, optimiser = name -> Tensor, state =
---- table, reason = 'last' | 'best', keep = older ones kept }. `last` always moves here, `best` with that reason.
---- Raises (code 4) when the disk refuses; what was there stays.
+--- table, reason (see Session:save), keep = older ones kept }. `last` always moves here, `best` with that reason.
+--- Returns its name and bytes. Raises (code 4) when the disk refuses; what was there stays.
 function M.save(run, step, parts)
   local name = ('step-%06d'):format(step)
   local dir, aside = folder(run) .. '/' .. name, folder(run) .. '/.tmp-' .. name
@@ -54,6 +54,9 @@ function M.save(run, step, parts)
   sys.link(name, folder(run) .. '/last')
   if parts.reason == 'best' then sys.link(name, folder(run) .. '/best') end
   prune(run, parts.keep)
+  local bytes = 0
+  for _, f in ipairs(FILES) do bytes = bytes + require('lfs').attributes(dir .. '/' .. f, 'size') end
+  return name, bytes
 end
 
 --- Replaces the state of a written checkpoint, and its checksum.

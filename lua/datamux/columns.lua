@@ -1,7 +1,10 @@
 -- columns.lua -- rows of cells as aligned text, for the tables that commands print.
 local M = {}
 
-local function width(cell) return select(2, cell:gsub('[^\128-\191]', '')) end
+--- Columns that a text takes: its characters.
+function M.width(cell) return select(2, cell:gsub('[^\128-\191]', '')) end
+
+local width = M.width
 
 --- Text of rows (lists of strings), columns aligned, two blanks between them; the last column is not padded.
 function M.text(rows)
@@ -58,6 +61,13 @@ function M.bytes(n)
     if n < 1000 then return ('%.1f %s'):format(n, unit) end
   end
   return ('%.1f TB'):format(n / 1000)
+end
+
+--- Bytes in powers of two, as memory is counted: 31 MiB, 5.7 GiB.
+function M.binary(n)
+  local mib = n / 1048576
+  if mib >= 1024 then return ('%.1f GiB'):format(mib / 1024) end
+  return (mib < 10 and '%.1f MiB' or '%.0f MiB'):format(mib)
 end
 
 return M

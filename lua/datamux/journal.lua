@@ -23,7 +23,7 @@ function M.clean(text)
   for line in text:gmatch '[^\n]+' do
     local ok, r = pcall(cjson.decode, line)
     if ok and type(r) == 'table' then
-      if r.kind == 'event' and r.stage then
+      if r.kind == 'event' and (r.event == 'stage' or r.event == 'resume') then
         if order[r.stage] then
           list = supersede(list, order, r.stage, number(r.from_step) or 0)
         else

@@ -25,15 +25,20 @@ function Optimiser.new(model, o)
   return self
 end
 
+--- All gradients of an update are written: asks for their norm where it clips. To be called before the host waits for
+--- the device, so that gradient_norm then need not; step does it where nobody did.
+function Optimiser:measure()
+  self.model:settle()
+  if self.o.clip > 0 then check(C.dm_norm2(self.norm.c, self.model.block.g.c)) end
+  self.measured = true
+end
+
 --- One update from the gradients in the block; gradients are consumed.
 function Optimiser:step()
   local block, o = self.model.block, self.o
-  self.model:settle()
-  local norm
-  if o.clip > 0 then
-    norm = self.norm.c
-    check(C.dm_norm2(norm, block.g.c))
-  end
+  if not self.measured then self:measure() end
+  self.measured = false
+  local norm = o.clip > 0 and self.norm.c or nil
   if o.kind == 'adamw' then
     check(C.dm_adamw(block.p.c, self.m.c, self.v.c, core.ptr(block.copy), block.g.c, norm, block.decayed, o.beta1,
       o.beta2, o.eps, o.decay, o.clip))
@@ -43,8 +48,8 @@ function Optimiser:step()
   end
 end
 
---- Norm of the gradients of the last clipped update.
-function Optimiser:gradient_norm() return self.norm:item() end
+--- Norm of the gradients that were measured last, before clipping; nil where nothing is clipped.
+function Optimiser:gradient_norm() return self.o.clip > 0 and self.norm:item() or nil end
 
 --- The state to save: name -> Tensor.
 function Optimiser:state() return { m = self.m, v = self.v } end

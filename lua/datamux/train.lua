@@ -67,6 +67,11 @@ local function objective(model, q, stage)
   return point.scale(loss, 1 / stage.accumulate), out
 end
 
+-- Passes over the training set after `step` updates; nil in the warm-up, which counts steps.
+local function epoch_of(stage, step)
+  return stage.task and step * stage.accumulate / stage.loader:steps_per_epoch() or nil
+end
+
 --- Gradients of a prepared batch, which stay in the parameters' block: what is recorded where the device can. stage:
 --- { alpha, accumulate }. Returns { loss, task, retrieval, hits (tensors), written (parameters that have a gradient) }.
 function M.differentiate(q, model, stage)
@@ -124,6 +129,7 @@ local function gradients(self, stage, step, part)
   local batch = q.batch
   leave(self, stage, step, part)
   for _, t in ipairs(out.written) do t.grad = t.store end
+  if part + 1 == stage.accumulate then self.optimiser:measure() end       -- reading the loss waits for both
   local r = { loss = out.loss:item() * stage.accumulate, examples = batch.n, rows = batch.B }
   if out.task then r.task = out.task:item() end
   if out.retrieval then
@@ -134,7 +140,8 @@ local function gradients(self, stage, step, part)
   return r
 end
 
---- One update of the stage at `step` (from 1). Returns { loss, task, retrieval, hits, examples, rows, lr }.
+--- One update of the stage at `step` (from 1). Returns { loss, task, retrieval, hits, examples, rows, lr, epoch (of the
+--- task), grad_norm (where it clips) }.
 function Session:step(stage, step)
   local total = { loss = 0, examples = 0, rows = 0 }
   local lr = stage.lr * schedule.factor(stage.schedule, step, stage.steps, stage.warmup)
@@ -151,8 +158,9 @@ function Session:step(stage, step)
     errors.raise('E601', ('loss became %s at step %d of %s\n  try: a lower lr (now %g), or a smaller clip (now %g)')
       :format(tostring(total.loss), step, stage.name, stage.lr, stage.clip))
   end
+  total.grad_norm = self.optimiser:gradient_norm()
   self.optimiser:step()
-  total.lr, total.step = lr, step
+  total.lr, total.step, total.epoch = lr, step, epoch_of(stage, step)
   return total
 end
 
@@ -165,8 +173,8 @@ function Session:evaluation_options()
            multiple = c.data.multiple, fixed = c.data.fixed, bucket = c.data.bucket }
 end
 
--- Evaluates the running stage; the task stage keeps the best.
-function Session:evaluate(stage, step)
+-- Evaluates the running stage; the task stage keeps the best. began: when the step that came before did.
+function Session:evaluate(stage, step, began)
   local o = self:evaluation_options()
   local e = { stage = stage.name, step = step, split = 'dev' }
   if stage.task then
@@ -176,23 +184,41 @@ function Session:evaluate(stage, step)
     e.metric, e.value, e.scored, e.total = r.metric, r.value, r.scored, r.total
     local best = self.at.best
     e.best = not best or metrics.better(r.metric, r.value, best.value)
-    if e.best then self.at.best = { metric = r.metric, value = r.value, accuracy = r.accuracy, step = step } end
+    if e.best then
+      self.at.best = { metric = r.metric, value = r.value, accuracy = r.accuracy, step = step,
+                       epoch = epoch_of(stage, step) }
+    end
+    e.highest = self.at.best.value
   else
     e.retrieval, e.asked = evaluate.retrieval(self.model, self.data.held_out, o)
   end
   self.at.history[#self.at.history + 1] =
     { stage = stage.name, step = step, metric = e.metric, value = e.value, accuracy = e.accuracy,
       retrieval = e.retrieval }
+  e.seconds = self.at.seconds + C.dm_clock() - began
   self.log:eval(e)
   return e
 end
 
---- Saves model, optimiser and position as a checkpoint; reason 'last' or 'best'. Nothing without a run directory.
+--- Saves model, optimiser and position as a checkpoint; reason 'best', 'time', 'stop' or 'end' (of a stage). Nothing
+--- without a run directory.
 function Session:save(reason)
   if not self.run_dir then return end
-  checkpoint.save(self.run_dir, self.at.global, {
+  local began = C.dm_clock()
+  local name, bytes = checkpoint.save(self.run_dir, self.at.global, {
     model = self.model:named(), optimiser = self.optimiser:state(), state = self.at, reason = reason,
     keep = self.config.save.keep })
+  self.log:saved { name = name, reason = reason, bytes = bytes, seconds = C.dm_clock() - began }
+end
+
+--- Part of the plan that is done, 0 .. 1.
+function Session:progress()
+  local all, done = 0, 0
+  for k, stage in ipairs(self.stages) do
+    all = all + stage.steps
+    done = done + (k < self.at.stage and stage.steps or k == self.at.stage and self.at.step or 0)
+  end
+  return all > 0 and done / all or 1
 end
 
 --- Continues from what checkpoint.load returned.
@@ -220,7 +246,7 @@ function Session:run_stage(stage)
     log:step(r)
     local done = false
     if at.step % stage.every == 0 or at.step == stage.steps then
-      local e = self:evaluate(stage, at.step)
+      local e = self:evaluate(stage, at.step, t)
       at.seconds = at.seconds + C.dm_clock() - t
       t = C.dm_clock()
       if e.best then self:save 'best' end
@@ -232,17 +258,17 @@ function Session:run_stage(stage)
     at.seconds = at.seconds + C.dm_clock() - t
     if C.dm_interrupted() > 0 or self.stop_asked then
       C.dm_interrupt_clear()
-      self:save 'last'
+      self:save 'stop'
       return 'stopped'
     end
     if C.dm_clock() - saved_at > self.config.save.every then
-      self:save 'last'
+      self:save 'time'
       saved_at = C.dm_clock()
     end
     if done then break end
   end
   at.stage, at.step = at.stage + 1, 0
-  self:save 'last'
+  self:save 'end'
 end
 
 --- Trains all stages, then reports. Returns results (see results), or nil, 'stopped' after Ctrl-C (state saved).

@@ -28,7 +28,8 @@ describe('a run that is told to stop', function()
     it('by SIG' .. name .. ' saves, says how to continue, and exits with 75', function()
       local code, said = stopped_by('kill -' .. name .. ' $pid')
       assert.are.equal(75, code, said)
-      assert.is_truthy(said:find('(SIG' .. name .. ')', 1, true), said)
+      assert.is_truthy(said:find('Z save  step%-%d+ reason=stop [%d.]+ MiB [%d.]+ s\n'), said)
+      assert.is_truthy(said:find('stopped at [%d.]+ %%, step %d+ of %a+ %(SIG' .. name .. '%)'), said)
       assert.is_truthy(said:find('\n  datamux recipes/quickstart.lua .* %-%-resume\n'), said)
       local s = status()
       assert.are.same({ 'stopped', 75 }, { s.state, s.code })
@@ -72,12 +73,12 @@ describe('a run that is told to stop', function()
       (trap - INT; exec $DM %s data.length=24 warmup.rows=2000 -q -o %s) 2> %s/err & pid=$!
       for i in $(seq 400); do sleep 0.05; grep -q 'Z warmup: ' %s/quickstart/latest/log.txt 2> /dev/null && break; done
       kill -INT $pid
-      for i in $(seq 400); do sleep 0.05; grep -q 'Ctrl-C again' %s/err && break; done
+      for i in $(seq 400); do sleep 0.05; grep -q 'Again Ctrl-C' %s/err && break; done
       kill -INT $pid
       wait $pid; exit $?]]):format(small, dir, dir, dir, dir))
     local err = sys.read(dir .. '/err')
     assert.are.equal(130, code, said .. err)
-    assert.is_truthy(err:find('Ctrl-C again quits', 1, true), err)
+    assert.is_truthy(err:find('stopping after this step … Again Ctrl-C: quit without waiting.\n', 1, true), err)
   end)
 
   it('by nothing mentions the unfinished run before it', function()

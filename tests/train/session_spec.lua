@@ -65,6 +65,22 @@ describe('training', function()
     assert.are.equal(before.peak, dm.memory().peak)
   end)
 
+  it('knows the norm of its gradients where it clips, and its epoch in the task', function()
+    local s, square = session { 'train.accumulate=2' }, 0
+    local stage = s.stages[2]
+    s.optimiser.o.clip = 1
+    local one = session { 'train.accumulate=2' }
+    one.optimiser.o.clip, one.optimiser.step = 1, function() end          -- leaves the gradients where they are
+    one:step(one.stages[2], 1)
+    for _, g in ipairs(one.model.block.g:totable()) do square = square + g * g end
+    local r = s:step(stage, 1)
+    assert.is_near(math.sqrt(square), r.grad_norm, 1e-4 * r.grad_norm)
+    assert.is_near(2 / stage.loader:steps_per_epoch(), r.epoch, 1e-12)
+    s.optimiser.o.clip = 0
+    r = s:step(s.stages[1], 1)
+    assert.are.same({}, { r.grad_norm, r.epoch })
+  end)
+
   it('accumulates gradients of several batches into one update', function()
     local s = session { 'train.accumulate=3', 'warmup.steps=0' }
     local r = s:step(s.stages[1], 1)

@@ -128,7 +128,7 @@ function M.train(recipe, o, more)
   if o.dry_run then return dry_run(o, list) end
   local session = require('datamux.train').new(config, {})
   local run, unfinished = open_run(recipe, config, list, o, more)
-  local log = require('datamux.log').new { mode = launch.progress(o), columns = host.columns(),
+  local log = require('datamux.log').new { mode = launch.progress(o), columns = host.columns,
                                            every = config.log.every, run = run.dir,
                                            tensorboard = config.log.tensorboard }
   local resumed
@@ -161,8 +161,9 @@ function M.train(recipe, o, more)
   if stopped then
     at.code = errors.codes.stopped
     rundir.close(run, 'stopped', at)
-    io.stderr:write(('stopped at step %d of %s%s. Continue with:\n  %s\n'):format(session.at.step,
-      session.stages[session.at.stage].name, signals[signal] and (' (%s)'):format(signals[signal]) or '', run.resume))
+    io.stderr:write(('stopped at %.1f %%, step %d of %s%s. Continue with:\n  %s\n'):format(100 * session:progress(),
+      session.at.step, session.stages[session.at.stage].name,
+      signals[signal] and (' (%s)'):format(signals[signal]) or '', run.resume))
     return errors.codes.stopped, nil, run.dir
   end
   local report = require 'datamux.report'
