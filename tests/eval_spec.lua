@@ -143,4 +143,61 @@ describe('datamux bench', function()
     assert.are.same({ 'model', 'end-to-end', 4 }, { a.test, b.test, a.n })
     assert.is_true(a.texts_per_second > 0 and b.texts_per_second > 0 and a.p50_ms > 0)
   end)
+
+  it('shows what a model scored, under the name of its metric, and nothing where that is unknown', function()
+    local function shown(model_name, more)
+      local code, out, err = command(('bench %s --texts 16 --repeats 1 -o csv %s'):format(model_name, more or ''))
+      assert.are.equal(0, code, err)
+      local head, line = out:match '^([^\n]*)\n([^\n]*)'
+      assert.is_truthy(head:find(',GiB,accuracy,$/1M', 1, true), head)
+      return line:match ',([^,]*),[^,]*$'
+    end
+    assert.are.equal('-', shown(run))
+    sys.write(run .. '/report.json', '{"metric":"accuracy","value":0.75,"accuracy":0.75,'
+      .. '"std":0,"groupings":[0.75],"scored":8,"total":8}')
+    assert.are.equal('0.7500', shown(run))
+    assert.are.equal('-', shown(run .. ':last'))
+    assert.are.equal('-', shown(run, '--int8'))
+    saved.export(run, { to = dir .. '/scored' })
+    assert.are.equal('0.7500', shown(dir .. '/scored'))
+    saved.export(run, { to = dir .. '/packed', int8 = true })
+    assert.are.equal('-', shown(dir .. '/packed'))
+    sys.write(run .. '/report.json', '{"metric":"f1","value":0.5}')
+    assert.are.equal('0.5000 f1', shown(run))
+    os.remove(run .. '/report.json')
+  end)
+
+  it('measures two models in turns', function()
+    local timing = require 'datamux.timing'
+    local meter, turns, of = timing.meter, {}, {}
+    function timing.meter(...)
+      local m, name = meter(...), 'b'
+      if #of == 0 then name = 'a' end
+      of[#of + 1] = m
+      for _, what in ipairs { 'network', 'whole' } do
+        m[what] = function(self, warm)
+          turns[#turns + 1] = name .. ' ' .. what .. (warm and ' (warm)' or '')
+          return getmetatable(self).__index[what](self, warm)
+        end
+      end
+      return m
+    end
+    local out, real = {}, print
+    _G.print = function(text) out[#out + 1] = text end
+    local ok, why = pcall(require('datamux.commands.bench').run, { model = run, vs = run .. ':last', texts = 16,
+      repeats = 2, format = 'jsonl' })
+    timing.meter, _G.print = meter, real
+    assert(ok, why)
+    local want = {}
+    for _, warm in ipairs { ' (warm)', '', '' } do
+      for _, what in ipairs { 'network', 'whole' } do
+        for _, name in ipairs { 'a', 'b' } do want[#want + 1] = name .. ' ' .. what .. warm end
+      end
+    end
+    assert.are.same(want, turns)
+    local first, third = cjson.decode(out[1]), cjson.decode(out[3])
+    assert.are.same({ 4, run .. ':last', run, 1 }, { #out, first.model, third.model, first.speed_up })
+    assert.is_near(third.texts_per_second / first.texts_per_second, third.speed_up, 1e-9)
+    assert.are.same({ 2, 2 }, { #of[1].rates, #of[2].whole_rates })
+  end)
 end)

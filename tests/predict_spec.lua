@@ -262,8 +262,8 @@ describe('the filter', function()
     local path = file('t.tsv', 'premise\thypothesis\na\tb\n')
     assert.is_truthy(run(m, path, { pairs = true }):find(expected(m, 'a b'), 1, true))
     refused(3, 'no %-%-pair is given', run, m, file('x.tsv', 'one\ttwo\na\tb\n'), { pairs = true })
-    refused(3, "no column 'nme', columns are: name, b. Did you mean 'name'", run, m, file('n.tsv', 'name\tb\na\tb\n'),
-      { text = 'nme' })
+    refused(3, "no column 'nme', columns are: name, b\n  did you mean: name%?\n  fix: %-%-text name", run, m,
+      file('n.tsv', 'name\tb\na\tb\n'), { text = 'nme' })
     refused(3, 'no %-%-text is given', run, m, file('y.tsv', 'one\ttwo\na\tb\n'))
     refused(2, "%-%-out is 'conll'", run, m, path, { output = 'conll' })
   end)
@@ -284,6 +284,34 @@ describe('the filter', function()
     assert.is_nil(sys.kind(out))
     run(m, file('none.txt', ''), { path = out })
     assert.are.equal('', sys.read(out))
+  end)
+
+  it('refuses a key that none of the first records has, before any answer', function()
+    local m, notes = parity_model(2), {}
+    local path = file('t.jsonl', '{"id":1,"review":"a"}\n{"review":"b","x":1}\n')
+    local function try(path_, o)
+      o.files, o.output, o.on_error, o.flush = { path_ }, o.output or 'same', 'null', 0
+      o.sink = function(text) error('written: ' .. text) end
+      o.note = function(text) notes[#notes + 1] = text end
+      filter.run(m, o)
+    end
+    for _, output in ipairs { 'jsonl', 'tsv', 'text' } do
+      refused(3, "t.jsonl:1: no column 'reviw', columns are: id, review\n  did you mean: review%?\n  fix: %-%-text re",
+        try, path, { text = 'reviw', output = output })
+      refused(3, "no column 'y'.*%-%-keep", try, path, { text = 'review', keep = { 'x', 'y' }, output = output })
+      refused(3, "no column 'y'.*%-%-id", try, path, { text = 'review', keep = 'none', id = 'y', output = output })
+    end
+    refused(3, "no column '3', columns are: 1, 2", try, file('t.tsv', 'a\tb\n'), { text = '3', header = false })
+    refused(3, "no column '3', columns are: 1 to 2", try, file('t.conll', 'a X\n'), { text = '3', output = 'text' })
+    local out = dir .. '/out.jsonl'
+    refused(3, "no column 'wrong'", run, m, path, { text = 'wrong', path = out })
+    assert.is_nil(sys.kind(out))
+    assert.are.same({ {}, {} }, { m.seen, notes })
+    -- one that only some records lack is a fault of those
+    local late = file('late.jsonl', '{"id":1}\n{"text":null}\n{"text":"a"}\n' .. ('{"text":"b"}\n'):rep(300) .. '{}\n')
+    local _, figures = run(m, late, { text = 'text' })
+    assert.are.same({ 304, 3 }, { figures.records, figures.errors })
+    assert.are.equal('{"x":1,"label"', (run(m, path, { text = 'review', keep = { 'x' } }):match '\n(.-):"[eo]'))
   end)
 
   it('obeys what is to be done about faulty records', function()

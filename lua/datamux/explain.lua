@@ -281,8 +281,8 @@ last checkpoint is from before that.
            fix = 'a lower lr, or clip=1' },
 
   E701 = { 'no checkpoint that can be used', [[
-The run has no checkpoint yet, or none whose SHA256SUMS match. A run saves at least every save.every
-seconds.
+The run has no checkpoint yet, or none whose SHA256SUMS match. The first is written after a second
+of training, the next ones as save.every says.
 
   datamux runs show RUN]],
            fix = 'start a new run: leave out --resume' },

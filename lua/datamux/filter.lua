@@ -141,7 +141,14 @@ local function open_output(self)
   self.fd, self.sink = fd, function(text) write_all(fd, text, path) end
 end
 
--- Cuts the output file after its last whole window, and passes over as many records. Returns whether it has its header.
+-- Writes what goes before the first record, once, when there is a window to write or nothing more to read.
+local function write_header(self)
+  open_output(self)
+  if self.header then self.sink(self.header) end
+  self.header = nil
+end
+
+-- Cuts the output file after its last whole window, and passes over as many records. A header that is there stays.
 local function continue(self)
   local r = self.render
   local delimited = r.format == 'tsv' or r.format == 'csv' or r.format == 'glue'
@@ -152,7 +159,7 @@ local function continue(self)
   end
   C.lseek(self.fd, mark, 0)
   self.skip, self.figures.skipped = count, count
-  return mark > 0
+  if mark > 0 then self.header = nil end
 end
 
 local function check_resume(o)
@@ -170,9 +177,22 @@ local function complain(self, record, why)
   if self.figures.errors <= SHOWN and self.o.note then self.o.note(text) end
 end
 
+-- Refuses a column that is in no record of a file so far: that is no fault of records.
+local function check_columns(self)
+  local c = self.unseen[1]
+  if not c then return end
+  local near = errors.nearest(tostring(c.column), c.names)
+  errors.raise('E302', { what = ("%s: no column '%s', columns are: %s"):format(c.place, tostring(c.column),
+    table.concat(c.names, ', ')), near = near, fix = ('--%s %s'):format(c.flag, near or 'NAME') })
+end
+
 -- Answers the window and writes it.
 local function flush(self)
   if self.pending == 0 then return end
+  check_columns(self)
+  for k = 1, self.pending do
+    if self.why[k] then complain(self, self.window[k], self.why[k]) end
+  end
   self.predictor:score()
   local out, n = {}, 0
   for k = 1, self.pending do
@@ -183,7 +203,7 @@ local function flush(self)
     end
   end
   out[n + 1] = ''
-  open_output(self)
+  write_header(self)
   self.sink(table.concat(out, '\n'))
   self.predictor:clear()
   self.pending = 0
@@ -232,7 +252,6 @@ local function take(self, source, record)
   local ok, why
   if not record.document then ok, why = add(self, record) end
   self.answer[k], self.why[k] = ok and at or nil, why
-  if why then complain(self, record, why) end
   self.pending = k
   if k == self.predictor.capacity then flush(self) end
 end
@@ -248,6 +267,25 @@ local function format_of(o, path)
   return first and first:find '^%s*{' and 'jsonl' or 'text'
 end
 
+-- The columns that are asked for by a name that the source's header has not; where it has no header, all of them, which
+-- records may then have (see look): a list of { flag, column, place, names }.
+local function absent(self, source, record, names)
+  local o, asked, out = self.o, { { 'text', self.text }, { 'pair', self.pair } }, {}
+  if o.keep == 'none' then asked[3] = { 'id', o.id } end
+  for _, name in ipairs(type(o.keep) == 'table' and o.keep or {}) do asked[#asked + 1] = { 'keep', name } end
+  if source.format == 'conll' then names = { ('1 to %d'):format(#record) } end
+  for _, e in ipairs(asked) do
+    local flag, column = e[1], e[2]
+    local number = tonumber(column)
+    local there = source.header and (contains(names, column) or number and number >= 1 and number <= #names)
+    if column and not there then
+      out[#out + 1] = { flag = flag, column = column, names = names,
+                        place = source.header and source.path .. ':1' or source:where(record) }
+    end
+  end
+  return out
+end
+
 -- At the first record that tells the columns: what is read and kept; where all of it is there, the header goes out.
 local function settle(self, source, record)
   local o = self.o
@@ -257,12 +295,23 @@ local function settle(self, source, record)
   else
     self.text, self.pair = choose(o, source, record, names, self.pairs, self.render.kind == 'tag')
   end
+  self.unseen = absent(self, source, record, names)
+  if source.header then check_columns(self) end
   self.first, self.second = source:column(self.text), self.pair and source:column(self.pair)
   if not self.settled then
     self.header = self.render:begin(source, names)
-    open_output(self)
-    if not (o.resume and continue(self)) then self.sink(self.header) end
+    if o.resume then
+      open_output(self)
+      continue(self)
+    end
     self.settled = true
+  end
+end
+
+-- Takes the columns that a record has out of those that none had so far.
+local function look(self, source, record)
+  for i = #self.unseen, 1, -1 do
+    if source:has(record, self.unseen[i].column) then table.remove(self.unseen, i) end
   end
 end
 
@@ -298,6 +347,7 @@ local function run_file(self, path)
       settle(self, source, record)
       settled = true
     end
+    if self.unseen[1] and not record.bad then look(self, source, record) end
     self.seen = self.seen + 1
     local mine = not shard or (self.seen - 1) % shard[2] == shard[1] - 1
     if mine and (not record.document or self.render.format == 'conll') then
@@ -309,6 +359,7 @@ local function run_file(self, path)
       end
     end
   end
+  check_columns(self)
 end
 
 --- Answers the records of files. model: a loaded one; o: { files (names, '-' is standard input), input ('auto', or a
@@ -321,13 +372,14 @@ end
 function M.run(model, o)
   if o.resume then check_resume(o) end
   if o.path then check_output(o) end
-  local self = setmetatable({ model = model, o = o, pairs = o.pairs, pending = 0, seen = 0, skip = 0, window = {},
-    answer = {}, why = {}, figures = { records = 0, errors = 0, skipped = 0 }, predictor = predict.new(model, o),
+  local self = setmetatable({ model = model, o = o, pairs = o.pairs, pending = 0, seen = 0, skip = 0, unseen = {},
+    window = {}, answer = {}, why = {}, predictor = predict.new(model, o),
+    figures = { records = 0, errors = 0, skipped = 0 },
     sink = o.sink or function(text) write_all(1, text, 'standard output') end }, Filter)
   local ok, why = pcall(function()
     for _, path in ipairs(o.files) do run_file(self, path) end
     flush(self)
-    open_output(self)
+    write_header(self)
   end)
   if self.fd then C.close(self.fd) end
   if not ok then error(why, 0) end

@@ -276,6 +276,7 @@ end
 
 --- A checkpoint was written: { name, reason, bytes, seconds }. A terminal shows the one that ends a run.
 function Log:saved(s)
+  if s.reason == 'time' then return end              -- as often as every second
   tell(self, ('save  %s reason=%s %s %.1f s'):format(s.name, s.reason, columns.binary(s.bytes), s.seconds),
     self.mode == 'lines')
   if self.mode == 'bar' and s.reason == 'stop' then show(self, ('saved %s (%.1f s)'):format(s.name, s.seconds)) end

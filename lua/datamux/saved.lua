@@ -59,15 +59,23 @@ local function hugging_face(config, data)
   return c
 end
 
--- What config.json holds. data: { tok, label_names, output, and pairs or the task as it was read }, or of a published
--- model what use.data gives, with `given`, its own config.json.
+-- What a model scored on its dev set: { metric, value, accuracy }, of a report or of such a table; nil where it says
+-- nothing.
+local function scores_of(r)
+  if type(r) ~= 'table' or type(r.value) ~= 'number' or type(r.metric) ~= 'string' then return nil end
+  return { metric = r.metric, value = r.value, accuracy = type(r.accuracy) == 'number' and r.accuracy or nil }
+end
+
+-- What config.json holds. data: { tok, label_names, output, scores, and pairs or the task as it was read }, or of a
+-- published model what use.data gives, with `given`, its own config.json.
 local function describe(config, data)
   local out = data.published and {} or hugging_face(config, data)
   for k, v in pairs(data.published and data.given or config) do out[k] = v end
   out.output, out.pairs = data.output or 'classify', data.pairs
   if out.pairs == nil then out.pairs = data.task ~= nil and data.task.train.pairs ~= nil end
   out.tokenizer = data.tok and { kind = data.tok.kind, lower = data.tok.lower }
-  out.datamux = { schema = 1, version = ffi.string(C.dm_version()), published = data.published, int8 = data.int8 }
+  out.datamux = { schema = 1, version = ffi.string(C.dm_version()), published = data.published, int8 = data.int8,
+    scores = data.scores }
   if data.published then
     out.datamux.labels, out.datamux.task, out.datamux.longest = json.list(data.label_names), data.task, data.longest
   end
@@ -135,6 +143,8 @@ end
 local function write_folder(dir, o)
   local aside = dir .. '.tmp-' .. sys.pid()
   sys.remove(aside)
+  o.data.scores = scores_of(o.results) or o.data.scores
+  if o.data.int8 then o.data.scores = nil end                            -- those were of other weights
   write_description(aside, o.config, o.data)
   if o.weights then
     copy_file(o.weights, aside .. '/' .. WEIGHTS)
@@ -239,7 +249,8 @@ local function read_description(dir)
   local labels = {}
   for id, name in pairs(t.id2label or {}) do labels[(tonumber(id) or -1) + 1] = name end
   local config = configuration(t, path)
-  local data = { label_names = labels, output = t.output, pairs = t.pairs, int8 = t.datamux.int8 }
+  local data = { label_names = labels, output = t.output, pairs = t.pairs, int8 = t.datamux.int8,
+                 scores = scores_of(t.datamux.scores) }
   if fit.images(config) then
     data.height, data.width = unpack(t.image_size or {})
   else
@@ -304,6 +315,12 @@ local function accept(r, what, allow)
   errors.raise('E704', ('%s: the weights do not belong to its configuration: %s'):format(what, M.report(r)))
 end
 
+-- What the report of a run says of its best weights; nil for others.
+local function results_of(at)
+  local bytes = at.run and (at.which or 'best') == 'best' and sys.read(at.run .. '/report.json')
+  return bytes and cjson.decode(bytes) or nil
+end
+
 -- The description, file of weights and step of a run or of a folder of ours.
 local function open(at)
   if at.run then
@@ -350,6 +367,7 @@ end
 --- }: tensors that may be missing (they get their initial values) or left over; o.int8: the encoder's products in int8
 --- (see infer.int8); o.ids: see import.load. Raises (code 7) for what is damaged or does not fit, tensor by tensor.
 --- Returns { model, tokenizer, labels, n, output ('classify' | 'regress' | 'tag'), pairs (whether it reads two texts),
+--- scores ({ metric, value, accuracy } on its dev set, as its report or its folder says; nil where it says nothing),
 --- images (whether it reads images; those have no tokenizer), dtype ('f32' | 'int8'), config, path, step, report }.
 function M.load(path, o)
   o = o or {}
@@ -365,14 +383,9 @@ function M.load(path, o)
   if o.int8 and not d.data.int8 then infer.int8(net) end
   return setmetatable({ model = net, tokenizer = d.data.tok, labels = d.data.label_names, n = d.config.mux.n,
     output = d.data.output or 'classify', pairs = d.data.pairs or false, config = d.config, path = path, step = step,
-    report = report, file = file, data = d.data, images = fit.images(d.config),
+    scores = not o.int8 and (scores_of(results_of(at)) or d.data.scores) or nil, report = report, file = file,
+    data = d.data, images = fit.images(d.config),
     recorder = capture.new(d.config.capture), dtype = (o.int8 or d.data.int8) and 'int8' or 'f32' }, Model)
-end
-
--- What the report of a run says, or nil.
-local function results_of(at)
-  local bytes = at.run and sys.read(at.run .. '/report.json')
-  return bytes and cjson.decode(bytes) or nil
 end
 
 --- The model card of a model: its README.md, or what it would be.
@@ -401,7 +414,7 @@ function M.export(path, o)
   local foreign, packing = m.report.ignored ~= nil, o.int8 and not m.data.int8
   local data = m.data.published and m.data
     or { tok = m.tokenizer, label_names = m.labels, output = m.output, pairs = m.pairs, height = m.data.height,
-         width = m.data.width }
+         width = m.data.width, scores = m.scores }
   data.int8 = m.dtype == 'int8' or nil
   write_folder(dir, { config = m.config, weights = not (foreign or packing) and m.file.file or nil,
     tensors = packing and infer.int8_tensors(m.model) or m.model:named(), count = m.model:count(),

@@ -44,90 +44,116 @@ function M.texts(model, o)
   return list
 end
 
--- M.network for images; a batch is `rows` mixed images.
-local function images_network(model, set, o)
-  local options, rates, ms = require('datamux.saved').options(model), {}, {}
-  options.rows = o.rows or options.rows
-  local batches = set:batches { rows = options.rows, group = model.n, shuffle = false, drop_last = false }
-  for r = 0, o.repeats do
-    local spent = 0
-    for k = 0, batches:steps_per_epoch() - 1 do
-      local batch, t = batches:batch(0, k), C.dm_clock()
-      model:logits(batch)
-      t = C.dm_clock() - t
-      spent = spent + t
-      if r > 0 then ms[#ms + 1] = 1000 * t end
-    end
-    if r > 0 then rates[r] = set.n / spent end
+-- -- one model, measured again and again: so that several can take turns ----------------------------------------------
+
+local Meter = {}
+Meter.__index = Meter
+
+--- What measures a model on a list of texts (see texts). o: { rows (in a batch, nil: as predict has it) }. Returns
+--- { rates (texts per second of the network alone), ms (of each batch), whole_rates (texts per second of the whole
+--- way), length (tokens of a padded text), rows }, which network and whole add to.
+function M.meter(model, list, o)
+  local self = setmetatable({ model = model, list = list, rates = {}, ms = {}, whole_rates = {}, asked = o.rows,
+    rows = o.rows, length = 1 }, Meter)
+  if model.images then
+    local options = require('datamux.saved').options(model)
+    self.rows = o.rows or options.rows
+    self.batches = list:batches { rows = self.rows, group = model.n, shuffle = false, drop_last = false }
+  else
+    self.predictor = predict.new(model, { rows = o.rows })
+    self.rows = self.predictor.rows
   end
-  return rates, ms, 1, options.rows
+  return self
 end
 
---- Times the network alone on a list of texts, o.repeats times after one that warms up. o: { repeats, rows (in a batch,
---- nil: as predict has it) }. Returns texts per second of each measurement, ms of each batch, tokens of a padded text,
---- rows.
-function M.network(model, list, o)
-  if model.images then return images_network(model, list, o) end
-  local p, rates, batches = predict.new(model, { rows = o.rows }), {}, {}
+-- Seconds of each batch of images.
+local function each_batch(self, note)
+  for k = 0, self.batches:steps_per_epoch() - 1 do
+    local batch, t = self.batches:batch(0, k), C.dm_clock()
+    self.model:logits(batch)
+    note(C.dm_clock() - t)
+  end
+  return self.list.n
+end
+
+-- Seconds of each batch of texts.
+local function each_window(self, note)
+  local p, model, list = self.predictor, self.model, self.list
   local run = model.logits
-  local spent, timing = 0, false
-  function model.logits(self, batch)                 -- an instance's own method, above its class's
+  function model.logits(m, batch)                    -- an instance's own method, above its class's
     local t = C.dm_clock()
-    local v, k = run(self, batch)
-    t = C.dm_clock() - t
-    spent = spent + t
-    if timing then batches[#batches + 1] = 1000 * t end
+    local v, k = run(m, batch)
+    note(C.dm_clock() - t)
     return v, k
   end
-  for r = 0, o.repeats do
-    spent, timing = 0, r > 0
-    for k, t in ipairs(list) do
-      if type(t.text) == 'table' then p:add_words(t.text) else p:add(t.text, t.pair) end
-      if p:full() or k == #list then
-        p:score()
-        p:clear()
-      end
+  for k, t in ipairs(list) do
+    if type(t.text) == 'table' then p:add_words(t.text) else p:add(t.text, t.pair) end
+    if p:full() or k == #list then
+      p:score()
+      p:clear()
     end
-    if r > 0 then rates[r] = #list / spent end
   end
   model.logits = nil
-  return rates, batches, p.figures.places / p.figures.texts, p.rows
+  self.length = p.figures.places / p.figures.texts
+  return #list
 end
 
--- M.whole_way for images: from their IDX file, all of it, to lines.
-local function images_whole_way(model, set, o)
-  local rates = {}
-  for r = 0, o.repeats do
-    local t = C.dm_clock()
-    local n = require('datamux.predict_images').run(model, { files = { set.path }, output = 'text', rows = o.rows,
-      sink = function() end })
-    if r > 0 then rates[r] = n / (C.dm_clock() - t) end
-  end
-  return rates
+--- Times the network alone, once over all texts. warm: only to warm up, not counted.
+function Meter:network(warm)
+  local spent = 0
+  local n = (self.batches and each_batch or each_window)(self, function(seconds)
+    spent = spent + seconds
+    if not warm then self.ms[#self.ms + 1] = 1000 * seconds end
+  end)
+  if not warm then self.rates[#self.rates + 1] = n / spent end
 end
 
---- Times the way from a file of JSON lines to JSON lines, nothing left out but the start of the process: texts per
---- second of each measurement. o: as M.network's.
-function M.whole_way(model, list, o)
-  if model.images then return images_whole_way(model, list, o) end
-  local lines, rates, path = {}, {}, os.tmpname()
+-- The texts as lines of JSON.
+local function lines_of(list)
+  local lines = {}
   for k, t in ipairs(list) do
     local text = type(t.text) == 'table' and json.list(t.text) or t.text
     lines[k] = json.encode { id = k, text = text, pair = t.pair }
   end
-  sys.write(path, table.concat(lines, '\n') .. '\n')
-  local ok, why = pcall(function()
-    for r = 0, o.repeats do
-      local t = C.dm_clock()
-      require('datamux.filter').run(model, { files = { path }, input = 'jsonl', output = 'same', text = 'text',
-        pair = model.pairs and 'pair' or nil, pairs = model.pairs, rows = o.rows, on_error = 'fail', flush = 0,
-        sink = function() end })
-      if r > 0 then rates[r] = #list / (C.dm_clock() - t) end
-    end
-  end)
-  os.remove(path)
-  if not ok then error(why, 0) end
-  return rates
+  return table.concat(lines, '\n') .. '\n'
+end
+
+--- Times the way from a file of JSON lines to JSON lines, nothing left out but the start of the process, once over all
+--- texts; of images, from their IDX file, all of it, to lines. warm: only to warm up, not counted.
+function Meter:whole(warm)
+  local model, list, n, t = self.model, self.list, #self.list, C.dm_clock()
+  local function nothing() end
+  if self.batches then
+    n = require('datamux.predict_images').run(model, { files = { list.path }, output = 'text', rows = self.asked,
+      sink = nothing })
+    t = C.dm_clock() - t
+  else
+    local path = os.tmpname()
+    sys.write(path, lines_of(list))
+    t = C.dm_clock()
+    local ok, why = pcall(require('datamux.filter').run, model, { files = { path }, input = 'jsonl', output = 'same',
+      text = 'text', pair = model.pairs and 'pair' or nil, pairs = model.pairs, rows = self.asked, on_error = 'fail',
+      flush = 0, sink = nothing })
+    t = C.dm_clock() - t
+    os.remove(path)
+    if not ok then error(why, 0) end
+  end
+  if not warm then self.whole_rates[#self.whole_rates + 1] = n / t end
+end
+
+--- Times the network alone on a list of texts, o.repeats times after one that warms up. o: { repeats, rows (see meter)
+--- }. Returns texts per second of each measurement, ms of each batch, tokens of a padded text, rows.
+function M.network(model, list, o)
+  local m = M.meter(model, list, o)
+  for r = 0, o.repeats do m:network(r == 0) end
+  return m.rates, m.ms, m.length, m.rows
+end
+
+--- Times the whole way, o.repeats times after one that warms up: texts per second of each measurement. o: as network's.
+function M.whole_way(model, list, o)
+  local m = M.meter(model, list, o)
+  for r = 0, o.repeats do m:whole(r == 0) end
+  return m.whole_rates
 end
 
 return M

@@ -103,6 +103,8 @@ describe('a run that is killed', function()
     local code, out = command.shell(([[DATAMUX_RUNS=%s bench/kill.sh 3 $DM %s]]):format(dir, line .. dir))
     assert.are.equal(0, code, out)
     assert.is_truthy(out:find('3 of 3', 1, true), out)
+    local extra, spent, kills = out:match 'a kill cost (%S+) s on average, (%S+) s of processor time %((%d+) kills%)'
+    assert.is_true(tonumber(extra) and tonumber(spent) and tonumber(kills) >= 3, out)
   end)
 end)
 

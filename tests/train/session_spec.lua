@@ -22,6 +22,31 @@ end
 
 local function weights(s) return s.model.block.p:totable() end
 
+describe('checkpoints', function()
+  it('take at most 2 % of the time, and come at least every ten minutes, where no interval is said', function()
+    assert.are.equal(1, train.interval(nil, nil))
+    assert.are.equal(1, train.interval(nil, 0.004))
+    assert.are.equal(100, train.interval(nil, 2))
+    assert.are.equal(600, train.interval(nil, 60))
+    assert.are.equal(7, train.interval(7, 60))
+  end)
+
+  it('are written while a stage runs, without being asked for', function()
+    local dir = os.tmpname()
+    os.remove(dir)
+    local config = recipe.resolve(base, { overrides = { 'warmup.steps=1000000' } })
+    local s = train.new(config, { log = log.new { mode = 'none' }, run = dir })
+    local save, reasons = s.save, {}
+    function s.save(self, reason)
+      save(self, reason)
+      reasons[#reasons + 1], self.stop_asked = reason, true       -- after the step, which saves once more
+    end
+    assert.are.equal('stopped', s:run_stage(s.stages[1]))
+    require('datamux.sys').remove(dir)
+    assert.are.same({ 'time', 'stop' }, reasons)
+  end)
+end)
+
 describe('training', function()
   it('drives the loss of one batch to zero', function()
     local s = session { 'model.dropout=0', 'warmup.steps=0', 'train.steps=150', 'train.lr=2e-3', 'train.alpha=0',

@@ -9,7 +9,7 @@ end
 
 function M.configure(p)
   p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder')
-  p:option('--vs', 'a model that speed-ups refer to (one with N = 1)'):argname 'MODEL'
+  p:option('--vs', 'a model that speed-ups refer to (one with N = 1), measured in turns with MODEL'):argname 'MODEL'
   p:option('--data', 'a file of lines (default: the dev texts of the model\'s task)'):argname 'FILE'
   p:flag('--int8', 'MODEL (not --vs) with its encoder\'s products in 8-bit integers (CPU)')
   p:option('--rows', 'rows in a batch'):convert(whole):argname 'R'
@@ -32,31 +32,57 @@ local function resident()
   return kib and kib / 1048576
 end
 
--- The rows of one model. int8: see saved.load.
-local function measure(path, o, price, int8)
-  local scope, timing = require 'datamux.scope', require 'datamux.timing'
+-- A model with its meter. int8: see saved.load.
+local function subject(path, o, int8)
+  local timing = require 'datamux.timing'
   local model = require('datamux.saved').load(path, { int8 = int8 })
-  local list = timing.texts(model, o)
-  local rates, batches, length, rows = timing.network(model, list, o)
-  local out = { {}, {} }
+  return { path = path, model = model, meter = timing.meter(model, timing.texts(model, o), o) }
+end
+
+-- Measures the subjects in turns: each round is a measurement of every one of them, so that what else the machine does
+-- meets all alike. The first round warms up.
+local function rounds(subjects, o)
+  for r = 0, o.repeats do
+    for _, what in ipairs { 'network', 'whole' } do
+      for _, s in ipairs(subjects) do
+        s.meter[what](s.meter, r == 0)
+        local scope = require 'datamux.scope'
+        s.gib = s.gib or scope.about():find '^cuda' and scope.memory().peak / 2 ^ 30 or resident()
+      end
+    end
+  end
+end
+
+-- The rows of a subject.
+local function figures(s, price)
+  local timing, model, meter = require 'datamux.timing', s.model, s.meter
+  local out, scores = { {}, {} }, model.scores or {}
   for i, test in ipairs { 'model', 'end-to-end' } do
     local e = out[i]
-    e.model, e.n, e.rows, e.length, e.dtype, e.test = path, model.n, rows, length, model.dtype, test
-    e.texts_per_second, e.sd = timing.spread(i == 1 and rates or timing.whole_way(model, list, o))
-    if i == 1 then e.p50_ms, e.p99_ms = quantile(batches, 0.5), quantile(batches, 0.99) end
-    e.device, e.gib = scope.about(), scope.about():find '^cuda' and scope.memory().peak / 2 ^ 30 or resident()
+    e.model, e.n, e.rows, e.length, e.dtype, e.test = s.path, model.n, meter.rows, meter.length, model.dtype, test
+    e.texts_per_second, e.sd = timing.spread(i == 1 and meter.rates or meter.whole_rates)
+    if i == 1 then e.p50_ms, e.p99_ms = quantile(meter.ms, 0.5), quantile(meter.ms, 0.99) end
+    e.device, e.gib = require('datamux.scope').about(), s.gib
+    e.accuracy, e.metric, e.value = scores.accuracy, scores.metric, scores.value
     e.dollars_per_million = price and price / 3600 * 1e6 / e.texts_per_second
   end
   return out
 end
 
-local names = { 'model', 'N', 'rows', 'seq', 'dtype', 'test', 'texts/s', 'speed-up', 'p50 ms', 'p99 ms', 'GiB', '$/1M' }
+local names = { 'model', 'N', 'rows', 'seq', 'dtype', 'test', 'texts/s', 'speed-up', 'p50 ms', 'p99 ms', 'GiB',
+  'accuracy', '$/1M' }
+
+-- What the model scored on its dev set, under the name of its metric where that is another one.
+local function score(e)
+  if e.accuracy then return ('%.4f'):format(e.accuracy) end
+  return e.value and ('%.4f %s'):format(e.value, e.metric) or '-'
+end
 
 local function cells(e)
   local function shown(v, form) return v and form:format(v) or '-' end
   return { e.model, ('%d'):format(e.n), ('%d'):format(e.rows), ('%.1f'):format(e.length), e.dtype, e.test,
     ('%.1f ± %.1f'):format(e.texts_per_second, e.sd), shown(e.speed_up, '%.2f'), shown(e.p50_ms, '%.1f'),
-    shown(e.p99_ms, '%.1f'), shown(e.gib, '%.2f'), shown(e.dollars_per_million, '%.4f') }
+    shown(e.p99_ms, '%.1f'), shown(e.gib, '%.2f'), score(e), shown(e.dollars_per_million, '%.4f') }
 end
 
 local function markdown(list)
@@ -68,10 +94,16 @@ end
 function M.run(o)
   local json, about = require 'datamux.json', require('datamux.launch').device(o.device, o.threads)
   local price = tonumber(os.getenv 'DATAMUX_GPU_PRICE')
-  local list = o.vs and measure(o.vs, o, price) or {}
-  local base = o.vs and { model = list[1].texts_per_second, ['end-to-end'] = list[2].texts_per_second }
-  for _, e in ipairs(measure(o.model, o, price, o.int8)) do list[#list + 1] = e end
-  for _, e in ipairs(list) do e.speed_up = base and e.texts_per_second / base[e.test] end
+  local subjects = { o.vs and subject(o.vs, o) or nil }
+  subjects[#subjects + 1] = subject(o.model, o, o.int8)
+  rounds(subjects, o)
+  local list = {}
+  for _, s in ipairs(subjects) do
+    for _, e in ipairs(figures(s, price)) do list[#list + 1] = e end
+  end
+  for k, e in ipairs(o.vs and list or {}) do
+    e.speed_up = e.texts_per_second / list[(k - 1) % 2 + 1].texts_per_second
+  end
   local format = o.json and 'json' or o.format
   if format == 'json' then
     print(json.encode(json.list(list), true))
@@ -83,7 +115,8 @@ function M.run(o)
   else
     print(markdown(list))
     local plural = require 'datamux.plural'
-    print(('%s, %s after warm-up, %s'):format(plural.of(o.texts, 'text'), plural.of(o.repeats, 'measurement'), about))
+    print(('%s, %s after warm-up%s, %s'):format(plural.of(o.texts, 'text'), plural.of(o.repeats, 'measurement'),
+      o.vs and ', the models in turns' or '', about))
   end
   return 0
 end

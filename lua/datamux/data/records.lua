@@ -278,6 +278,13 @@ function Records:column(column)
   end
 end
 
+--- Whether a record has a column at all, as column takes it; a JSON null counts. Raises what column raises.
+function Records:has(record, column)
+  if self.format == 'text' then return true end
+  if self.format == 'jsonl' then return record.value[column] ~= nil end
+  return record[column_number(self, column)] ~= nil
+end
+
 --- "file:line", for messages about a record.
 function Records:where(record) return ('%s:%d'):format(self.path, record.line) end
 
