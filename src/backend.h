@@ -25,6 +25,7 @@ struct dm_device {
   dm_memory memory;
   char     name[32];
   char     about[96];
+  char     lacks[64];              /* why it does not take bf16, "" where it does; filled by open */
   void    *priv;                   /* the backend's own */
 };
 
@@ -35,6 +36,7 @@ struct dm_backend {
   dm_status (*open)(dm_device *d, int ordinal);           /* fills about, priv; EDEVICE with the reason */
   void      (*close)(dm_device *d);
   int       (*takes)(const dm_device *d, int dtype);
+  const dm_backend *bf16;                                 /* optional: the typed ops over bf16; NULL = those below */
   dm_status (*alloc)(dm_device *d, size_t bytes, void **p);   /* 256-byte aligned */
   void      (*free)(dm_device *d, void *p);
   double    (*room)(dm_device *d);                        /* bytes it can still hand out; 0: not known */
@@ -165,15 +167,17 @@ struct dm_backend {
   dm_status (*cast)(dm_device *d, dm_tensor *y, const dm_tensor *x);
 };
 
-/* The ops of the table, for what must name each: X(linear_fwd) .. */
-#define DM_OPS(X) \
+/* The ops of the table, for what must name each: X(linear_fwd) .. Those over activations and the weights that are read,
+** of one type in a call; those over whole blocks, whose tensors each have a type of their own. */
+#define DM_TYPED_OPS(X) \
   X(linear_fwd) X(linear_bwd) X(matmul_fwd) X(matmul_bwd) X(layernorm_fwd) X(layernorm_bwd) X(attention_fwd) \
   X(attention_bwd) X(embed_fwd) X(embed_bwd) X(gather_fwd) X(gather_bwd) X(scatter_fwd) X(scatter_bwd) \
   X(embed_mux_fwd) X(embed_mux_bwd) X(mux_fwd) X(mux_bwd) X(demux_fwd) X(demux_bwd) X(unbind_fwd) X(unbind_bwd) \
   X(meanpool_fwd) X(meanpool_bwd) X(conv2d_fwd) X(conv2d_bwd) X(maxpool2d_fwd) X(maxpool2d_bwd) X(add_fwd) \
   X(add_bwd) X(scale_fwd) X(scale_bwd) X(act_fwd) X(act_bwd) X(dropout_fwd) X(dropout_bwd) X(xent_fwd) \
-  X(xent_bwd) X(linear_xent_fwd) X(linear_xent_bwd) X(mse_fwd) X(mse_bwd) X(count_correct) X(adamw) X(sgd) \
-  X(norm2) X(zero) X(cast)
+  X(xent_bwd) X(linear_xent_fwd) X(linear_xent_bwd) X(mse_fwd) X(mse_bwd) X(count_correct)
+#define DM_BLOCK_OPS(X) X(adamw) X(sgd) X(norm2) X(zero) X(cast)
+#define DM_OPS(X) DM_TYPED_OPS(X) DM_BLOCK_OPS(X)
 
 extern const dm_backend dm_backend_cpu;
 

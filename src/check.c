@@ -37,7 +37,7 @@ dm_status dm_check_type(const char *op, const char *arg, const dm_tensor *t, int
   if (want == DM_I32 ? t->dtype == DM_I32 : t->dtype != DM_I32 && d->backend->takes(d, t->dtype)) return DM_OK;
   if (want == DM_I32) return dm_fail(DM_EDTYPE, "%s: %s is %s, expected i32", op, arg, dtype_name(t->dtype));
   if (t->dtype == DM_BF16) {
-    return dm_fail(DM_EDTYPE, "%s: %s is bf16, expected f32: %s does not compute in bf16", op, arg, d->name);
+    return dm_fail(DM_EDTYPE, "%s: %s is bf16, expected f32: %s has no bf16: %s", op, arg, d->name, d->lacks);
   }
   const char *real = d->backend->takes(d, DM_BF16) ? "f32 or bf16" : "f32";
   return dm_fail(DM_EDTYPE, "%s: %s is %s, expected %s", op, arg, dtype_name(t->dtype), real);

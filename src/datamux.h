@@ -27,7 +27,7 @@
 
 #pragma GCC visibility push(default)
 
-enum { DM_ABI = 5 };
+enum { DM_ABI = 6 };
 
 /* -- status ----------------------------------------------------------------------------------- */
 
@@ -147,6 +147,9 @@ double dm_device_room(dm_device *d);
 
 /* 1 if the device stores and computes this dtype, else 0. */
 int32_t dm_device_takes(const dm_device *d, int32_t dtype);
+
+/* Why the device does not compute in bf16, "" where it does. */
+const char *dm_device_lacks(const dm_device *d);
 
 /* Threads of the CPU backend; n < 1 gives the default (DATAMUX_THREADS, else the physical cores). */
 void dm_threads_set(int32_t n);

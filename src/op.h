@@ -12,6 +12,11 @@
 #define DM_F32_ARG(op, t) DM_TRY(dm_check_f32(op, #t, t))
 #define DM_INT_ARG(op, t) DM_TRY(dm_check_type(op, #t, t, DM_I32))
 
+/* The ops of d for activations of t's type. */
+static inline const dm_backend *dm_ops(const dm_device *d, const dm_tensor *t) {
+  return t->dtype == DM_BF16 && d->backend->bf16 ? d->backend->bf16 : d->backend;
+}
+
 /* A drop probability: [0, 1). */
 dm_status dm_check_p(const char *op, float p);
 

@@ -37,7 +37,7 @@ dm_status dm_attention_fwd(dm_tensor *y, dm_tensor *stat, const dm_tensor *qkv,
   const dm_tensor *all[] = { y, stat, qkv, mask };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 4, all));
-  return d->backend->attention_fwd(d, y, stat, qkv, mask, heads, p, site);
+  return dm_ops(d, qkv)->attention_fwd(d, y, stat, qkv, mask, heads, p, site);
 }
 
 dm_status dm_attention_bwd(dm_tensor *dqkv, const dm_tensor *dy, const dm_tensor *y,
@@ -51,5 +51,5 @@ dm_status dm_attention_bwd(dm_tensor *dqkv, const dm_tensor *dy, const dm_tensor
   const dm_tensor *all[] = { dqkv, dy, y, qkv, stat, mask };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 6, all));
-  return d->backend->attention_bwd(d, dqkv, dy, y, qkv, stat, mask, heads, p, site, acc);
+  return dm_ops(d, qkv)->attention_bwd(d, dqkv, dy, y, qkv, stat, mask, heads, p, site, acc);
 }

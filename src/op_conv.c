@@ -42,7 +42,7 @@ dm_status dm_conv2d_fwd(dm_tensor *y, const dm_tensor *x, const dm_tensor *w, co
   const dm_tensor *all[] = { y, x, w, b };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 4, all));
-  return d->backend->conv2d_fwd(d, y, x, w, b, pad, groups);
+  return dm_ops(d, x)->conv2d_fwd(d, y, x, w, b, pad, groups);
 }
 
 dm_status dm_conv2d_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_tensor *dy, const dm_tensor *x,
@@ -56,7 +56,7 @@ dm_status dm_conv2d_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_te
   const dm_tensor *all[] = { dx, dw, db, dy, x, w };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 6, all));
-  return d->backend->conv2d_bwd(d, dx, dw, db, dy, x, w, pad, groups, acc);
+  return dm_ops(d, x)->conv2d_bwd(d, dx, dw, db, dy, x, w, pad, groups, acc);
 }
 
 /* -- maxpool2d ------------------------------------------------------------------------------------------- */
@@ -75,7 +75,7 @@ dm_status dm_maxpool2d_fwd(dm_tensor *y, dm_tensor *at, const dm_tensor *x, int3
   const dm_tensor *all[] = { y, at, x };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 3, all));
-  return d->backend->maxpool2d_fwd(d, y, at, x, k);
+  return dm_ops(d, x)->maxpool2d_fwd(d, y, at, x, k);
 }
 
 dm_status dm_maxpool2d_bwd(dm_tensor *dx, const dm_tensor *dy, const dm_tensor *at, uint32_t acc) {
@@ -93,5 +93,5 @@ dm_status dm_maxpool2d_bwd(dm_tensor *dx, const dm_tensor *dy, const dm_tensor *
   const dm_tensor *all[] = { dx, dy, at };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 3, all));
-  return d->backend->maxpool2d_bwd(d, dx, dy, at, acc);
+  return dm_ops(d, dx)->maxpool2d_bwd(d, dx, dy, at, acc);
 }

@@ -41,7 +41,7 @@ dm_status dm_demux_fwd(dm_tensor *y, dm_tensor *pre, const dm_tensor *u, const d
   const dm_tensor *all[] = { y, pre, u, v, iu, iv };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 6, all));
-  return d->backend->demux_fwd(d, y, pre, u, v, iu, iv, act);
+  return dm_ops(d, u)->demux_fwd(d, y, pre, u, v, iu, iv, act);
 }
 
 dm_status dm_demux_bwd(dm_tensor *du, dm_tensor *dv, const dm_tensor *dy, const dm_tensor *pre,
@@ -66,7 +66,7 @@ dm_status dm_demux_bwd(dm_tensor *du, dm_tensor *dv, const dm_tensor *dy, const 
   const dm_tensor *all[] = { du, dv, dy, act ? pre : NULL };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 4, all));
-  return d->backend->demux_bwd(d, du, dv, dy, pre, iu, iv, ou, ov, act, acc);
+  return dm_ops(d, dy)->demux_bwd(d, du, dv, dy, pre, iu, iv, ou, ov, act, acc);
 }
 
 /* -- unbind ------------------------------------------------------------------------------------------------- */
@@ -107,7 +107,7 @@ dm_status dm_unbind_fwd(dm_tensor *y, dm_tensor *pre, const dm_tensor *key, cons
   const dm_tensor *all[] = { y, pre, key, h, hb, a, ik, ih };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 8, all));
-  return d->backend->unbind_fwd(d, y, pre, key, h, hb, a, ik, ih, act);
+  return dm_ops(d, h)->unbind_fwd(d, y, pre, key, h, hb, a, ik, ih, act);
 }
 
 dm_status dm_unbind_bwd(dm_tensor *dkey, dm_tensor *dh, dm_tensor *dhb, dm_tensor *da,
@@ -128,5 +128,5 @@ dm_status dm_unbind_bwd(dm_tensor *dkey, dm_tensor *dh, dm_tensor *dhb, dm_tenso
   const dm_tensor *all[] = { dkey, dh, dhb, da, dy, key, h, a };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 8, all));
-  return d->backend->unbind_bwd(d, dkey, dh, dhb, da, dy, pre, key, h, a, ik, ih, ok, oh, act, acc);
+  return dm_ops(d, h)->unbind_bwd(d, dkey, dh, dhb, da, dy, pre, key, h, a, ik, ih, ok, oh, act, acc);
 }

@@ -29,7 +29,7 @@ dm_status dm_embed_fwd(dm_tensor *y, const dm_tensor *ids, const dm_tensor *posi
   const dm_tensor *all[] = { y, ids, posid, word, pos };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 5, all));
-  return d->backend->embed_fwd(d, y, ids, posid, word, pos);
+  return dm_ops(d, word)->embed_fwd(d, y, ids, posid, word, pos);
 }
 
 dm_status dm_embed_bwd(dm_tensor *dword, dm_tensor *dpos, const dm_tensor *dy, const dm_tensor *ids,
@@ -55,7 +55,7 @@ dm_status dm_embed_bwd(dm_tensor *dword, dm_tensor *dpos, const dm_tensor *dy, c
   const dm_tensor *all[] = { dword, dpos, dy, ids, dpos ? posid : NULL, order };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 6, all));
-  return d->backend->embed_bwd(d, dword, dpos, dy, ids, posid, order, acc);
+  return dm_ops(d, dy)->embed_bwd(d, dword, dpos, dy, ids, posid, order, acc);
 }
 
 /* -- gather and scatter --------------------------------------------------------------------------------- */
@@ -80,7 +80,7 @@ static dm_status check_rows(const char *op, const char *small_name, const dm_ten
 dm_status dm_gather_fwd(dm_tensor *y, const dm_tensor *x, const dm_tensor *rows) {
   dm_device *d;
   DM_TRY(check_rows("gather", "y", y, "x", x, rows, NULL, &d));
-  return d->backend->gather_fwd(d, y, x, rows);
+  return dm_ops(d, x)->gather_fwd(d, y, x, rows);
 }
 
 dm_status dm_gather_bwd(dm_tensor *dx, const dm_tensor *dy, const dm_tensor *rows,
@@ -90,7 +90,7 @@ dm_status dm_gather_bwd(dm_tensor *dx, const dm_tensor *dy, const dm_tensor *row
   if (!dx) return DM_OK;
   DM_TRY(dm_check_live(op, "order", order));
   DM_TRY(check_rows(op, "dy", dy, "dx", dx, rows, order, &d));
-  return d->backend->gather_bwd(d, dx, dy, rows, order, acc);
+  return dm_ops(d, dy)->gather_bwd(d, dx, dy, rows, order, acc);
 }
 
 dm_status dm_scatter_fwd(dm_tensor *y, const dm_tensor *x, const dm_tensor *rows,
@@ -99,12 +99,12 @@ dm_status dm_scatter_fwd(dm_tensor *y, const dm_tensor *x, const dm_tensor *rows
   dm_device *d;
   DM_TRY(dm_check_live(op, "order", order));
   DM_TRY(check_rows(op, "x", x, "y", y, rows, order, &d));
-  return d->backend->scatter_fwd(d, y, x, rows, order);
+  return dm_ops(d, x)->scatter_fwd(d, y, x, rows, order);
 }
 
 dm_status dm_scatter_bwd(dm_tensor *dx, const dm_tensor *dy, const dm_tensor *rows, uint32_t acc) {
   dm_device *d;
   if (!dx) return DM_OK;
   DM_TRY(check_rows("scatter backward", "dx", dx, "dy", dy, rows, NULL, &d));
-  return d->backend->scatter_bwd(d, dx, dy, rows, acc);
+  return dm_ops(d, dy)->scatter_bwd(d, dx, dy, rows, acc);
 }

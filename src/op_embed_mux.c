@@ -57,8 +57,8 @@ dm_status dm_embed_mux_fwd(dm_tensor *y, dm_tensor *stat, const dm_tensor *ids,
   const dm_tensor *all[] = { y, stat, ids, posid, word, pos, type, g, c, key, weight };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 11, all));
-  return d->backend->embed_mux_fwd(d, y, stat, ids, posid, word, pos, type, g, c, key, weight, scale, pad, p, site,
-                                   eps);
+  return dm_ops(d, word)->embed_mux_fwd(d, y, stat, ids, posid, word, pos, type, g, c, key, weight, scale, pad, p, site,
+                                       eps);
 }
 
 dm_status dm_embed_mux_bwd(dm_tensor *dword, dm_tensor *dpos, dm_tensor *dtype, dm_tensor *dg,
@@ -83,6 +83,6 @@ dm_status dm_embed_mux_bwd(dm_tensor *dword, dm_tensor *dpos, dm_tensor *dtype, 
                              key, weight };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 18, all));
-  return d->backend->embed_mux_bwd(d, dword, dpos, dtype, dg, dc, dkey, dy, stat, ids, posid, order, word, pos, type,
-                                   g, c, key, weight, scale, pad, p, site, acc);
+  return dm_ops(d, word)->embed_mux_bwd(d, dword, dpos, dtype, dg, dc, dkey, dy, stat, ids, posid, order, word, pos,
+                                       type, g, c, key, weight, scale, pad, p, site, acc);
 }

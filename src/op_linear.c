@@ -37,7 +37,7 @@ dm_status dm_linear_fwd(dm_tensor *y, dm_tensor *pre, const dm_tensor *x, const 
   const dm_tensor *all[] = { y, pre, x, w, b };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 5, all));
-  return d->backend->linear_fwd(d, y, pre, x, w, b, act);
+  return dm_ops(d, x)->linear_fwd(d, y, pre, x, w, b, act);
 }
 
 dm_status dm_linear_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_tensor *dy,
@@ -61,7 +61,7 @@ dm_status dm_linear_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_te
   const dm_tensor *all[] = { dx, dw, db, dy, act ? pre : NULL, x, w };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 7, all));
-  return d->backend->linear_bwd(d, dx, dw, db, dy, pre, x, w, act, acc);
+  return dm_ops(d, x)->linear_bwd(d, dx, dw, db, dy, pre, x, w, act, acc);
 }
 
 /* -- int8 --------------------------------------------------------------------------------------------- */
@@ -70,7 +70,7 @@ dm_status dm_linear_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_te
 static dm_status check_packed(const char *op, dm_device **d, const dm_tensor *q, const dm_tensor *scale, int C,
                               const dm_tensor *real) {
   DM_INT_ARG(op, q);
-  DM_REAL_ARG(op, scale);
+  DM_F32_ARG(op, scale);
   DM_TRY(dm_check_shape(op, "q", q, 2, (const int32_t[]){ -1, (C + 3) / 4 }));
   DM_TRY(dm_check_vector(op, "scale", scale, q->shape[0], "rows of q"));
   const dm_tensor *all[] = { q, scale, real };
@@ -81,7 +81,7 @@ static dm_status check_packed(const char *op, dm_device **d, const dm_tensor *q,
 
 dm_status dm_int8_pack(dm_tensor *q, dm_tensor *scale, const dm_tensor *w) {
   const char *op = "int8_pack";
-  DM_REAL_ARG(op, w);
+  DM_F32_ARG(op, w);
   DM_TRY(dm_check_matrix(op, "w", w));
   dm_device *d;
   DM_TRY(check_packed(op, &d, q, scale, w->shape[1], w));
@@ -92,14 +92,14 @@ dm_status dm_int8_pack(dm_tensor *q, dm_tensor *scale, const dm_tensor *w) {
 dm_status dm_int8_linear(dm_tensor *y, const dm_tensor *x, const dm_tensor *q, const dm_tensor *scale,
                          const dm_tensor *b, int32_t act) {
   const char *op = "int8_linear";
-  DM_REAL_ARG(op, x);
+  DM_F32_ARG(op, x);
   DM_TRY(dm_check_act(op, act));
   dm_device *d;
   DM_TRY(check_packed(op, &d, q, scale, dm_cols(x), x));
-  DM_REAL_ARG(op, y);
+  DM_F32_ARG(op, y);
   DM_TRY(check_output(op, "y", y, x, q->shape[0]));
   if (b) {
-    DM_REAL_ARG(op, b);
+    DM_F32_ARG(op, b);
     DM_TRY(dm_check_vector(op, "b", b, q->shape[0], "rows of q"));
   }
   const dm_tensor *all[] = { y, x, b };
@@ -137,7 +137,7 @@ dm_status dm_matmul_fwd(dm_tensor *y, const dm_tensor *a, const dm_tensor *b, in
   const dm_tensor *all[] = { y, a, b };
   dm_device *d;
   DM_TRY(dm_check_device("matmul", &d, 3, all));
-  return d->backend->matmul_fwd(d, y, a, b, ta, tb);
+  return dm_ops(d, a)->matmul_fwd(d, y, a, b, ta, tb);
 }
 
 dm_status dm_matmul_bwd(dm_tensor *da, dm_tensor *db, const dm_tensor *dy, const dm_tensor *a,
@@ -149,5 +149,5 @@ dm_status dm_matmul_bwd(dm_tensor *da, dm_tensor *db, const dm_tensor *dy, const
   const dm_tensor *all[] = { da, db, dy, a, b };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 5, all));
-  return d->backend->matmul_bwd(d, da, db, dy, a, b, ta, tb, acc);
+  return dm_ops(d, a)->matmul_bwd(d, da, db, dy, a, b, ta, tb, acc);
 }

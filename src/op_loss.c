@@ -31,7 +31,7 @@ dm_status dm_xent_fwd(dm_tensor *loss, dm_tensor *saved, const dm_tensor *logits
   const dm_tensor *all[] = { loss, saved, logits, label };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 4, all));
-  return d->backend->xent_fwd(d, loss, saved, logits, label, ignore);
+  return dm_ops(d, logits)->xent_fwd(d, loss, saved, logits, label, ignore);
 }
 
 dm_status dm_xent_bwd(dm_tensor *dlogits, const dm_tensor *dloss, const dm_tensor *saved,
@@ -43,7 +43,7 @@ dm_status dm_xent_bwd(dm_tensor *dlogits, const dm_tensor *dloss, const dm_tenso
   const dm_tensor *all[] = { dlogits, dloss, saved };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 3, all));
-  return d->backend->xent_bwd(d, dlogits, dloss, saved, acc);
+  return dm_ops(d, saved)->xent_bwd(d, dlogits, dloss, saved, acc);
 }
 
 /* -- linear_xent ------------------------------------------------------------------------------------------ */
@@ -84,7 +84,7 @@ dm_status dm_linear_xent_fwd(dm_tensor *loss, dm_tensor *hits, dm_tensor *lse, d
   const dm_tensor *all[] = { loss, hits, lse, logits, x, w, b, label };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 8, all));
-  return d->backend->linear_xent_fwd(d, loss, hits, lse, logits, x, w, b, label, ignore);
+  return dm_ops(d, x)->linear_xent_fwd(d, loss, hits, lse, logits, x, w, b, label, ignore);
 }
 
 dm_status dm_linear_xent_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, dm_tensor *logits,
@@ -104,7 +104,7 @@ dm_status dm_linear_xent_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, dm_ten
   const dm_tensor *all[] = { dx, dw, db, logits, dloss, lse, x, w, b, label };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 10, all));
-  return d->backend->linear_xent_bwd(d, dx, dw, db, logits, dloss, lse, x, w, b, label, ignore, acc);
+  return dm_ops(d, x)->linear_xent_bwd(d, dx, dw, db, logits, dloss, lse, x, w, b, label, ignore, acc);
 }
 
 /* -- mse, count_correct ------------------------------------------------------------------------------------ */
@@ -118,7 +118,7 @@ dm_status dm_mse_fwd(dm_tensor *loss, const dm_tensor *x, const dm_tensor *targe
   const dm_tensor *all[] = { loss, x, target };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 3, all));
-  return d->backend->mse_fwd(d, loss, x, target);
+  return dm_ops(d, x)->mse_fwd(d, loss, x, target);
 }
 
 dm_status dm_mse_bwd(dm_tensor *dx, const dm_tensor *dloss, const dm_tensor *x,
@@ -132,7 +132,7 @@ dm_status dm_mse_bwd(dm_tensor *dx, const dm_tensor *dloss, const dm_tensor *x,
   const dm_tensor *all[] = { dx, dloss, x, target };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 4, all));
-  return d->backend->mse_bwd(d, dx, dloss, x, target, acc);
+  return dm_ops(d, x)->mse_bwd(d, dx, dloss, x, target, acc);
 }
 
 dm_status dm_count_correct(dm_tensor *hits, const dm_tensor *logits, const dm_tensor *label,
@@ -145,5 +145,5 @@ dm_status dm_count_correct(dm_tensor *hits, const dm_tensor *logits, const dm_te
   const dm_tensor *all[] = { hits, logits, label };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 3, all));
-  return d->backend->count_correct(d, hits, logits, label, ignore);
+  return dm_ops(d, logits)->count_correct(d, hits, logits, label, ignore);
 }

@@ -22,7 +22,7 @@ dm_status dm_mux_fwd(dm_tensor *y, const dm_tensor *x, const dm_tensor *key,
   const dm_tensor *all[] = { y, x, key, weight };
   dm_device *d;
   DM_TRY(dm_check_device("mux", &d, 4, all));
-  return d->backend->mux_fwd(d, y, x, key, weight, scale);
+  return dm_ops(d, x)->mux_fwd(d, y, x, key, weight, scale);
 }
 
 dm_status dm_mux_bwd(dm_tensor *dx, dm_tensor *dkey, const dm_tensor *dy, const dm_tensor *x,
@@ -34,7 +34,7 @@ dm_status dm_mux_bwd(dm_tensor *dx, dm_tensor *dkey, const dm_tensor *dy, const 
   const dm_tensor *all[] = { dx, dkey, dy, x, key, weight };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 6, all));
-  return d->backend->mux_bwd(d, dx, dkey, dy, x, key, weight, scale, acc);
+  return dm_ops(d, x)->mux_bwd(d, dx, dkey, dy, x, key, weight, scale, acc);
 }
 
 /* -- meanpool ------------------------------------------------------------------------------------------ */
@@ -63,12 +63,12 @@ static dm_status check_pool(const char *op, const char *pooled_name, const dm_te
 dm_status dm_meanpool_fwd(dm_tensor *y, const dm_tensor *x, const dm_tensor *span) {
   dm_device *d;
   DM_TRY(check_pool("meanpool", "y", y, "x", x, span, &d));
-  return d->backend->meanpool_fwd(d, y, x, span);
+  return dm_ops(d, x)->meanpool_fwd(d, y, x, span);
 }
 
 dm_status dm_meanpool_bwd(dm_tensor *dx, const dm_tensor *dy, const dm_tensor *span, uint32_t acc) {
   dm_device *d;
   if (!dx) return DM_OK;
   DM_TRY(check_pool("meanpool backward", "dy", dy, "dx", dx, span, &d));
-  return d->backend->meanpool_bwd(d, dx, dy, span, acc);
+  return dm_ops(d, dy)->meanpool_bwd(d, dx, dy, span, acc);
 }

@@ -31,7 +31,7 @@ dm_status dm_layernorm_fwd(dm_tensor *y, dm_tensor *stat, const dm_tensor *x, co
   const dm_tensor *all[] = { y, stat, x, r, w, b };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 6, all));
-  return d->backend->layernorm_fwd(d, y, stat, x, r, w, b, p, site, eps);
+  return dm_ops(d, x)->layernorm_fwd(d, y, stat, x, r, w, b, p, site, eps);
 }
 
 dm_status dm_layernorm_bwd(dm_tensor *dx, dm_tensor *dr, dm_tensor *dw, dm_tensor *db,
@@ -50,5 +50,5 @@ dm_status dm_layernorm_bwd(dm_tensor *dx, dm_tensor *dr, dm_tensor *dw, dm_tenso
   const dm_tensor *all[] = { dx, dr, dw, db, dy, x, r, w, stat };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 9, all));
-  return d->backend->layernorm_bwd(d, dx, dr, dw, db, dy, x, r, w, stat, p, site, acc);
+  return dm_ops(d, x)->layernorm_bwd(d, dx, dr, dw, db, dy, x, r, w, stat, p, site, acc);
 }

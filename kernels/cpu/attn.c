@@ -8,7 +8,6 @@
 
 #include <math.h>
 #include <omp.h>
-#include <string.h>
 
 #ifdef __AVX512F__
 enum { TILE = 32 };                     /* columns of a product that are computed together: with QUAD rows, */
@@ -75,33 +74,33 @@ static void small_gemm(dm_real *restrict c, int ldc, const dm_real *restrict a, 
 }
 
 /* out [S, Dp] = the head's slice of x (row stride `stride`), times f; padding is zero. */
-static void pack(dm_real *out, const dm_real *x, size_t stride, int S, int D, dm_real f) {
+static void pack(dm_real *out, const dm_store *x, size_t stride, int S, int D, dm_real f) {
   int Dp = padded(D);
   for (int s = 0; s < S; s++) {
     dm_real *o = out + (size_t)s * Dp;
-    const dm_real *v = x + (size_t)s * stride;
-    for (int j = 0; j < D; j++) o[j] = f * v[j];
+    const dm_store *v = x + (size_t)s * stride;
+    for (int j = 0; j < D; j++) o[j] = f * dm_load(v[j]);
     for (int j = D; j < Dp; j++) o[j] = 0;
   }
 }
 
 /* out [D, Sp] = the slice transposed. */
-static void pack_transposed(dm_real *out, const dm_real *x, size_t stride, int S, int D) {
+static void pack_transposed(dm_real *out, const dm_store *x, size_t stride, int S, int D) {
   int Sp = padded(S);
   for (int j = 0; j < D; j++) {
     dm_real *o = out + (size_t)j * Sp;
-    for (int s = 0; s < S; s++) o[s] = x[(size_t)s * stride + j];
+    for (int s = 0; s < S; s++) o[s] = dm_load(x[(size_t)s * stride + j]);
     for (int s = S; s < Sp; s++) o[s] = 0;
   }
 }
 
 /* The head's slice of y (row stride `stride`) (+)= v [S, Dp] * f. */
-static void unpack(dm_real *y, size_t stride, const dm_real *v, int S, int D, dm_real f, int add) {
+static void unpack(dm_store *y, size_t stride, const dm_real *v, int S, int D, dm_real f, int add) {
   int Dp = padded(D);
   for (int s = 0; s < S; s++) {
-    dm_real *o = y + (size_t)s * stride;
+    dm_store *o = y + (size_t)s * stride;
     const dm_real *x = v + (size_t)s * Dp;
-    for (int j = 0; j < D; j++) o[j] = add ? o[j] + f * x[j] : f * x[j];
+    for (int j = 0; j < D; j++) o[j] = dm_put(add ? dm_load(o[j]) + f * x[j] : f * x[j]);
   }
 }
 
@@ -151,8 +150,8 @@ dm_status cpu_attention_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const d
     dm_real *q = (dm_real *)scratch + (size_t)omp_get_thread_num() * each;
     dm_real *v = q + tall, *kt = v + tall, *prob = kt + across, *keep = prob + block;
     dm_real *out = keep + block, *lse = (dm_real *)stat->data + (size_t)bh * S;
-    dm_real *o = (dm_real *)y->data + (size_t)b * S * C + (size_t)h * D;
-    const dm_real *x = (const dm_real *)qkv->data + (size_t)b * S * wide + (size_t)h * D;
+    dm_store *o = (dm_store *)y->data + (size_t)b * S * C + (size_t)h * D;
+    const dm_store *x = (const dm_store *)qkv->data + (size_t)b * S * wide + (size_t)h * D;
     const int32_t *m = mask ? (const int32_t *)mask->data + (size_t)b * S : NULL;
     int keys = any_key(m, S);
     pack(q, x, wide, S, D, f);
@@ -262,11 +261,11 @@ dm_status cpu_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy, 
     size_t b = (size_t)(bh / heads), at = b * S * wide + (size_t)(bh % heads) * D;
     size_t at_y = b * S * C + (size_t)(bh % heads) * D;
     head t = head_at((dm_real *)scratch + (size_t)omp_get_thread_num() * each, S, D);
-    const dm_real *x = (const dm_real *)qkv->data + at, *gy = (const dm_real *)dy->data + at_y;
-    const dm_real *yy = (const dm_real *)y->data + at_y;
+    const dm_store *x = (const dm_store *)qkv->data + at, *gy = (const dm_store *)dy->data + at_y;
+    const dm_store *yy = (const dm_store *)y->data + at_y;
     const dm_real *lse = (const dm_real *)stat->data + (size_t)bh * S;
     const int32_t *m = mask ? (const int32_t *)mask->data + b * S : NULL;
-    dm_real *o = (dm_real *)dqkv->data + at;
+    dm_store *o = (dm_store *)dqkv->data + at;
     pack(t.q, x, wide, S, D, f);
     pack(t.k, x + C, wide, S, D, 1);
     pack(t.g, gy, (size_t)C, S, D, 1);
@@ -281,10 +280,11 @@ dm_status cpu_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy, 
         dm_keep_mask(t.keep, ((size_t)bh * S + i) * S, (size_t)n * S, p, site, &d->knobs);
       }
       for (int r = 0; r < n; r++) {
-        const dm_real *v = yy + (size_t)(i + r) * C, *u = g + (size_t)r * t.Dp;
+        const dm_store *v = yy + (size_t)(i + r) * C;
+        const dm_real *u = g + (size_t)r * t.Dp;
         dm_real delta = 0;
 #pragma omp simd reduction(+ : delta)
-        for (int j = 0; j < D; j++) delta += u[j] * v[j];
+        for (int j = 0; j < D; j++) delta += u[j] * dm_load(v[j]);
         backward_row(&t, r, m, lse[i + r], delta, p > 0);
       }
       small_gemm(t.out, t.Dp, t.ds, t.Sp, t.k, t.Dp, n, t.Dp, S, 0);

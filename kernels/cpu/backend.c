@@ -48,14 +48,14 @@ static dm_status cpu_open(dm_device *d, int ordinal) {
   const char *simd = __builtin_cpu_supports("avx512f") ? "AVX-512" : __builtin_cpu_supports("avx2") ? "AVX2" : "SSE2";
   snprintf(d->about, sizeof d->about, "%d thread%s, %s, %s", threads, threads == 1 ? "" : "s", simd,
            dm_gemm_library());
+  snprintf(d->lacks, sizeof d->lacks, "%s", cpu_bf16_lacks());
   return DM_OK;
 }
 
 static void cpu_close(dm_device *d) { (void)d; }
 
 static int cpu_takes(const dm_device *d, int dtype) {
-  (void)d;
-  return dtype == DM_F32 || dtype == DM_I32;
+  return dtype == DM_F32 || dtype == DM_I32 || (dtype == DM_BF16 && !*d->lacks);
 }
 
 /* Large blocks ask for large pages: a step touches gigabytes, and rows of a matrix lie on as many small pages. */
@@ -118,13 +118,6 @@ static dm_status cpu_sync(dm_device *d) {
   return DM_OK;
 }
 
-/* The bits of v in bf16, to nearest even. */
-uint16_t cpu_bf16(float v) {
-  uint32_t u;
-  memcpy(&u, &v, 4);
-  return v != v ? 0x7fc0 : (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-
 static dm_status cpu_fill(dm_device *d, dm_tensor *t, double v) {
   (void)d;
   size_t n = dm_numel(t);
@@ -135,7 +128,7 @@ static dm_status cpu_fill(dm_device *d, dm_tensor *t, double v) {
     int32_t *y = t->data;
     for (size_t i = 0; i < n; i++) y[i] = (int32_t)v;
   } else {
-    uint16_t *y = t->data, bits = cpu_bf16((float)v);
+    dm_bf16 *y = t->data, bits = dm_to_bf16((float)v);
     for (size_t i = 0; i < n; i++) y[i] = bits;
   }
   return DM_OK;
@@ -160,12 +153,30 @@ const char *dm_backend_missing(const dm_backend *b) {
   return NULL;
 }
 
+/* The ops over bf16: the files of kernels/cpu built a second time (cpu.h); the f64 twin has none. */
+#ifdef DM_REAL
+#define BF16_OPS NULL
+#else
+#define DM_DECLARE(op) extern __typeof__(cpu_##op) cpu_bf16_##op;
+DM_TYPED_OPS(DM_DECLARE)
+#undef DM_DECLARE
+static const dm_backend bf16_ops = {
+  .abi = DM_ABI,
+  .name = "cpu",
+#define DM_ROW(op) .op = cpu_bf16_##op,
+  DM_TYPED_OPS(DM_ROW)
+#undef DM_ROW
+};
+#define BF16_OPS &bf16_ops
+#endif
+
 const dm_backend dm_backend_cpu = {
   .abi = DM_ABI,
   .name = "cpu",
   .open = cpu_open,
   .close = cpu_close,
   .takes = cpu_takes,
+  .bf16 = BF16_OPS,
   .alloc = cpu_alloc,
   .free = cpu_free,
   .room = cpu_room,

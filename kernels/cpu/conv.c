@@ -8,7 +8,6 @@
 #include "cpu.h"
 
 #include <omp.h>
-#include <string.h>
 
 #ifdef __AVX512F__
 enum { BYTES = 64 };
@@ -56,14 +55,14 @@ static frame frame_of(int rows, int cols) {
 static size_t planes(frame f, int count) { return f.size * (size_t)count + SLACK; }
 
 /* Each H x W plane of x at row `down`, column `across` of a plane of zeros; what lies outside is left out. */
-static void lay_out(dm_real *to, frame f, const dm_real *x, int count, int H, int W, int down, int across) {
+static void lay_out(dm_real *to, frame f, const dm_store *x, int count, int H, int W, int down, int across) {
   int from = across < 0 ? -across : 0, end = across + W > f.cols ? f.cols - across : W;
   memset(to, 0, planes(f, count) * sizeof *to);
   for (int c = 0; c < count; c++, to += f.size, x += (size_t)H * W) {
     for (int r = down < 0 ? -down : 0; r < H && r + down < f.rows; r++) {
-      const dm_real *in = x + (size_t)r * W;
+      const dm_store *in = x + (size_t)r * W;
       dm_real *out = to + (size_t)(r + down) * f.cols + across;
-      for (int q = from; q < end; q++) out[q] = in[q];
+      for (int q = from; q < end; q++) out[q] = dm_load(in[q]);
     }
   }
 }
@@ -72,13 +71,13 @@ static void lay_out(dm_real *to, frame f, const dm_real *x, int count, int H, in
 
 /* Weights of one group for `sums`, [co / CO][ci][taps][CO] with zeros in the last block. turned: those of the
 ** gradient of the input, where the channels change places and the kernel is turned round. */
-static void pack(const conv *c, const dm_real *w, dm_real *to, int turned) {
+static void pack(const conv *c, const dm_store *w, dm_real *to, int turned) {
   int out = turned ? c->ci : c->co, in = turned ? c->co : c->ci, taps = c->kh * c->kw;
   for (int o = 0; o < (int)padded(out, CO); o++) {
     for (int i = 0; i < in; i++) {
       for (int t = 0; t < taps; t++) {
         size_t at = turned ? ((size_t)i * out + o) * taps + taps - 1 - t : ((size_t)o * in + i) * taps + t;
-        to[(((size_t)(o / CO) * in + i) * taps + t) * CO + o % CO] = o < out ? w[at] : 0;
+        to[(((size_t)(o / CO) * in + i) * taps + t) * CO + o % CO] = o < out ? dm_load(w[at]) : 0;
       }
     }
   }
@@ -124,16 +123,16 @@ static void sums(dm_real *out, size_t stride, int co, int n, const dm_real *in, 
 }
 
 /* y [count, ho, wo] (+)= the positions of out that are in the image, + b. */
-static void take(dm_real *y, const dm_real *out, size_t stride, int count, int ho, int wo, int cols, const dm_real *b,
+static void take(dm_store *y, const dm_real *out, size_t stride, int count, int ho, int wo, int cols, const dm_store *b,
                  int add) {
   for (int o = 0; o < count; o++) {
-    dm_real v = b ? b[o] : 0;
+    dm_real v = b ? dm_load(b[o]) : 0;
     for (int r = 0; r < ho; r++, y += wo) {
       const dm_real *in = out + o * stride + (size_t)r * cols;
       if (add) {
-        for (int q = 0; q < wo; q++) y[q] += in[q];
+        for (int q = 0; q < wo; q++) y[q] = dm_put(dm_load(y[q]) + in[q]);
       } else {
-        for (int q = 0; q < wo; q++) y[q] = in[q] + v;
+        for (int q = 0; q < wo; q++) y[q] = dm_put(in[q] + v);
       }
     }
   }
@@ -150,15 +149,15 @@ dm_status cpu_conv2d_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, const d
   dm_status s = dm_scratch(d, (groups * for_w + (size_t)omp_get_max_threads() * each) * sizeof(dm_real), &scratch);
   if (s) return s;
   dm_real *packed = scratch, *rooms = packed + groups * for_w;
-  for (int g = 0; g < groups; g++) pack(&c, (const dm_real *)w->data + g * c.w_group, packed + g * for_w, 0);
+  for (int g = 0; g < groups; g++) pack(&c, (const dm_store *)w->data + g * c.w_group, packed + g * for_w, 0);
 #pragma omp parallel for schedule(static)
   for (int k = 0; k < c.B * groups; k++) {
     int g = k % groups;
     dm_real *in = rooms + (size_t)omp_get_thread_num() * each, *out = in + for_in;
-    lay_out(in, f, (const dm_real *)x->data + k * c.x_group, c.ci, c.H, c.W, pad, pad);
+    lay_out(in, f, (const dm_store *)x->data + k * c.x_group, c.ci, c.H, c.W, pad, pad);
     sums(out, stride, c.co, n, in, f, packed + g * for_w, c.ci, c.kh, c.kw);
-    take((dm_real *)y->data + k * c.y_group, out, stride, c.co, c.ho, c.wo, f.cols,
-         b ? (const dm_real *)b->data + g * c.co : NULL, 0);
+    take((dm_store *)y->data + k * c.y_group, out, stride, c.co, c.ho, c.wo, f.cols,
+         b ? (const dm_store *)b->data + g * c.co : NULL, 0);
   }
   return DM_OK;
 }
@@ -236,13 +235,13 @@ static plan plan_of(const conv *c) {
 static size_t room(const plan *p) { return p->for_gy + p->for_in + p->for_turned + p->for_dx; }
 
 /* One part of the images: dx of them, and their share of dw and db. */
-static void part_bwd(const conv *c, const plan *p, int first, int last, dm_real *dx, dm_real *dw, dm_real *db,
-                     const dm_real *dy, const dm_real *x, const dm_real *packed, dm_real *gy, int add) {
+static void part_bwd(const conv *c, const plan *p, int first, int last, dm_store *dx, dm_real *dw, dm_real *db,
+                     const dm_store *dy, const dm_store *x, const dm_real *packed, dm_real *gy, int add) {
   dm_real *in = gy + p->for_gy, *turned = in + p->for_in, *out = turned + p->for_turned;
   for (int n = first; n < last; n++) {
     for (int g = 0; g < c->groups; g++) {
       size_t at = (size_t)n * c->groups + g;
-      const dm_real *from = dy + at * c->y_group;
+      const dm_store *from = dy + at * c->y_group;
       if (dx) {
         lay_out(turned, p->turned, from, c->co, c->ho, c->wo, c->kh - 1 - c->pad, c->kw - 1 - c->pad);
         sums(out, p->stride, c->ci, p->n_turned, turned, p->turned, packed + g * p->for_w, c->co, c->kh, c->kw);
@@ -255,7 +254,7 @@ static void part_bwd(const conv *c, const plan *p, int first, int last, dm_real 
       }
       for (int o = 0; db && o < c->co; o++) {
         dm_real sum = n > first ? db[g * c->co + o] : 0;
-        for (int k = 0; k < c->ho * c->wo; k++) sum += from[(size_t)o * c->ho * c->wo + k];
+        for (int k = 0; k < c->ho * c->wo; k++) sum += dm_load(from[(size_t)o * c->ho * c->wo + k]);
         db[g * c->co + o] = sum;
       }
     }
@@ -284,7 +283,7 @@ dm_status cpu_conv2d_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor *
                                 * sizeof(dm_real), &scratch);
   if (s) return s;
   dm_real *packed = scratch, *part = packed + groups * p.for_w, *rooms = part + parts * stride;
-  for (int g = 0; dx && g < groups; g++) pack(&c, (const dm_real *)w->data + g * c.w_group, packed + g * p.for_w, 1);
+  for (int g = 0; dx && g < groups; g++) pack(&c, (const dm_store *)w->data + g * c.w_group, packed + g * p.for_w, 1);
 #pragma omp parallel for schedule(static)
   for (int k = 0; k < parts; k++) {
     int first = (int)((long)c.B * k / parts), last = (int)((long)c.B * (k + 1) / parts);
@@ -304,8 +303,8 @@ dm_status cpu_maxpool2d_fwd(dm_device *d, dm_tensor *y, dm_tensor *at, const dm_
   int planes = x->shape[0] * x->shape[1], H = x->shape[2], W = x->shape[3], ho = H / k, wo = W / k;
 #pragma omp parallel for schedule(static)
   for (int n = 0; n < planes; n++) {
-    const dm_real *in = (const dm_real *)x->data + (size_t)n * H * W;
-    dm_real *out = (dm_real *)y->data + (size_t)n * ho * wo;
+    const dm_store *in = (const dm_store *)x->data + (size_t)n * H * W;
+    dm_store *out = (dm_store *)y->data + (size_t)n * ho * wo;
     int32_t *where = (int32_t *)at->data + (size_t)n * ho * wo;
     for (int r = 0; r < ho; r++) {
       for (int q = 0; q < wo; q++) {
@@ -313,7 +312,7 @@ dm_status cpu_maxpool2d_fwd(dm_device *d, dm_tensor *y, dm_tensor *at, const dm_
         for (int i = 0; i < k; i++) {
           for (int j = 0; j < k; j++) {
             int p = (r * k + i) * W + q * k + j;
-            if (in[p] > in[best]) best = p;
+            if (dm_load(in[p]) > dm_load(in[best])) best = p;
           }
         }
         out[r * wo + q] = in[best];
@@ -330,11 +329,11 @@ dm_status cpu_maxpool2d_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, co
   int planes = dx->shape[0] * dx->shape[1], size = dx->shape[2] * dx->shape[3], out = dy->shape[2] * dy->shape[3];
 #pragma omp parallel for schedule(static)
   for (int n = 0; n < planes; n++) {
-    dm_real *g = (dm_real *)dx->data + (size_t)n * size;
-    const dm_real *gy = (const dm_real *)dy->data + (size_t)n * out;
+    dm_store *g = (dm_store *)dx->data + (size_t)n * size;
+    const dm_store *gy = (const dm_store *)dy->data + (size_t)n * out;
     const int32_t *where = (const int32_t *)at->data + (size_t)n * out;
     if (!(acc & 1)) memset(g, 0, (size_t)size * sizeof *g);
-    for (int p = 0; p < out; p++) g[where[p]] += gy[p];
+    for (int p = 0; p < out; p++) g[where[p]] = dm_put(dm_load(g[where[p]]) + dm_load(gy[p]));
   }
   return DM_OK;
 }

@@ -1,22 +1,92 @@
-/* cpu.h -- what the files of the CPU backend share: the op functions gathered in backend.c, gemm, and the
-** storage type "real" (float; double in the test twin, where DM_REAL is defined as double). */
+/* cpu.h -- what the files of the CPU backend share: the op functions gathered in backend.c, products, and two types.
+**
+** "real" is what is computed in and what sums are kept in: float, or double in the test twin, where DM_REAL says so.
+** "store" is what tensors of activations and the weights that are read hold: real, or bf16 where the files are built a
+** second time with DM_STORE_BF16, for the table of ops over bf16. The functions then have names of their own, below. */
 #ifndef DM_CPU_H
 #define DM_CPU_H
 
 #include "../../src/backend.h"
 
+#include <string.h>
+
+/* -- bf16 -------------------------------------------------------------------------------------- */
+
+typedef struct dm_bf16 { uint16_t bits; } dm_bf16;
+
+static inline float dm_of_bf16(dm_bf16 s) {
+  uint32_t bits = (uint32_t)s.bits << 16;
+  float v;
+  memcpy(&v, &bits, 4);
+  return v;
+}
+
+/* To nearest even; NaN stays NaN. */
+static inline dm_bf16 dm_to_bf16(float v) {
+  uint32_t u;
+  memcpy(&u, &v, 4);
+  uint32_t rounded = (u + 0x7fff + (u >> 16 & 1)) >> 16;
+  return (dm_bf16){ (uint16_t)(v != v ? 0x7fc0 : rounded) };
+}
+
+/* -- store --------------------------------------------------------------------------------------- */
+
+#ifdef DM_STORE_BF16
+
+enum { DM_NARROW = 1 };                 /* rows of store are not rows of real: they need room to be worked on */
+typedef dm_bf16 dm_store;
+static inline dm_real dm_load(dm_store s) { return dm_of_bf16(s); }
+static inline dm_store dm_put(dm_real v) { return dm_to_bf16(v); }
+
+#else
+
+enum { DM_NARROW = 0 };
+typedef dm_real dm_store;
+static inline dm_real dm_load(dm_store s) { return s; }
+static inline dm_store dm_put(dm_real v) { return v; }
+
+#endif
+
+/* The row as reals: itself, or its n values in room. */
+static inline const dm_real *dm_read(const dm_store *row, dm_real *room, size_t n) {
+  if (!DM_NARROW) return (const dm_real *)row;
+#pragma omp simd
+  for (size_t i = 0; i < n; i++) room[i] = dm_load(row[i]);
+  return room;
+}
+
+/* Where the values of a row that is written are worked out, before dm_settle: the row itself, or room. */
+static inline dm_real *dm_work(dm_store *row, dm_real *room) { return DM_NARROW ? room : (dm_real *)row; }
+
+/* row = v, rounded; nothing is left to do where v is the row. */
+static inline void dm_settle(dm_store *row, const dm_real *v, size_t n) {
+  if (!DM_NARROW && (const dm_real *)row == v) return;
+#pragma omp simd
+  for (size_t i = 0; i < n; i++) row[i] = dm_put(v[i]);
+}
+
+/* Reals in which n values of store have room; reals that dm_read and dm_work need for a row of n in each thread. */
+static inline size_t dm_reals(size_t n) { return DM_NARROW ? (n + 1) / 2 : n; }
+static inline size_t dm_rooms(int n) { return DM_NARROW ? (size_t)dm_threads() * n : 0; }
+
 /* -- products (gemm.c) ------------------------------------------------------------------------- */
 
 /* c [m, n] = op(a) op(b) + beta c, row-major, leading dimensions in elements; ta/tb: 1 = the operand is
-** stored transposed. beta is 0 or 1. f32 through oneDNN, plain loops in the twin. */
-dm_status cpu_gemm(int ta, int tb, int m, int n, int k, const dm_real *a, int lda, const dm_real *b,
+** stored transposed. beta is 0 or 1. Through oneDNN, in f32 or of bf16 with sums in f32; plain loops in the twin. */
+dm_status cpu_gemm(int ta, int tb, int m, int n, int k, const dm_store *a, int lda, const dm_store *b,
                    int ldb, int beta, dm_real *c, int ldc);
 
-/* The same, then then(context, row, column, rows, columns) for each tile of c when it is complete, in the thread that
-** made it: for a pass over c that would otherwise read it back from memory. Tiles do not overlap and cover c. */
-typedef void cpu_epilogue(void *context, int row, int column, int rows, int columns);
-dm_status cpu_gemm_then(int ta, int tb, int m, int n, int k, const dm_real *a, int lda, const dm_real *b,
+/* The same, then then(context, tile, stride, row, column, rows, columns) for each tile of c when it is complete, in the
+** thread that made it: for a pass over c that would otherwise read it back from memory. Tiles do not overlap and cover
+** c; `tile` is where its first value is. c may be NULL where store is bf16 and beta 0: tiles are then in a
+** buffer of the thread, for `then` to take what it wants of them. */
+typedef void cpu_epilogue(void *context, dm_real *tile, int stride, int row, int column, int rows, int columns);
+dm_status cpu_gemm_then(int ta, int tb, int m, int n, int k, const dm_store *a, int lda, const dm_store *b,
                         int ldb, int beta, dm_real *c, int ldc, cpu_epilogue *then, void *context);
+
+/* cpu_gemm into a tensor's values: of store, or f32 where dtype says so. */
+dm_status cpu_gemm_into(int ta, int tb, int m, int n, int k, const dm_store *a, int lda, const dm_store *b,
+                        int ldb, int beta, void *c, int ldc, int dtype);
 
 /* c [m, n] = (a - zero) b^T, a [m, k] u8, b [n, k] s8, in 32 bits, by the calling thread inside a parallel region. No
 ** sentence is left behind on failure. */
@@ -24,8 +94,15 @@ dm_status cpu_gemm_int8(int m, int n, int k, const uint8_t *a, int zero, const i
 
 const char *cpu_gemm_library(void);
 
-/* The bits of v in bf16, to nearest even; NaN stays NaN. */
-uint16_t cpu_bf16(float v);
+/* -- products of bf16 by the processor (bf16.c) ------------------------------------------------- */
+
+/* Why bf16 is not computed in here; "" where it is. Whether its products are made in f32 (DATAMUX_BF16=emulated). */
+const char *cpu_bf16_lacks(void);
+int cpu_bf16_emulated(void);
+
+/* c [m, n] f32 = op(a) op(b) + beta c, with arguments as cpu_gemm's, by the calling thread. 0, or oneDNN's status. */
+int cpu_bf16_product(int ta, int tb, int m, int n, int k, const dm_bf16 *a, int lda, const dm_bf16 *b, int ldb,
+                     int beta, float *c, int ldc);
 
 /* -- of a finished model ------------------------------------------------------------------------- */
 
@@ -145,5 +222,15 @@ dm_status cpu_sgd(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *copy, con
 dm_status cpu_norm2(dm_device *d, dm_tensor *out, const dm_tensor *x);
 dm_status cpu_zero(dm_device *d, dm_tensor *x);
 dm_status cpu_cast(dm_device *d, dm_tensor *y, const dm_tensor *x);
+
+/* -- names of the second build -------------------------------------------------------------------- */
+
+/* The symbol of cpu_x over bf16 is cpu_bf16_x. */
+#ifdef DM_STORE_BF16
+#define DM_NAMED(f) extern __typeof__(cpu_##f) cpu_##f __asm__("cpu_bf16_" #f);
+DM_TYPED_OPS(DM_NAMED)
+DM_NAMED(gemm) DM_NAMED(gemm_then) DM_NAMED(gemm_into)
+#undef DM_NAMED
+#endif
 
 #endif

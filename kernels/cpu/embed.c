@@ -8,15 +8,15 @@ dm_status cpu_embed_fwd(dm_device *d, dm_tensor *y, const dm_tensor *ids, const 
   const int32_t *id = ids->data, *at = pos ? posid->data : NULL;
 #pragma omp parallel for schedule(static)
   for (int r = 0; r < rows; r++) {
-    dm_real *o = (dm_real *)y->data + (size_t)r * n;
-    const dm_real *w = (const dm_real *)word->data + (size_t)id[r] * n;
+    dm_store *o = (dm_store *)y->data + (size_t)r * n;
+    const dm_store *w = (const dm_store *)word->data + (size_t)id[r] * n;
     if (!pos) {
       memcpy(o, w, (size_t)n * sizeof *o);
       continue;
     }
-    const dm_real *p = (const dm_real *)pos->data + (size_t)at[r] * n;
+    const dm_store *p = (const dm_store *)pos->data + (size_t)at[r] * n;
 #pragma omp simd
-    for (int j = 0; j < n; j++) o[j] = w[j] + p[j];
+    for (int j = 0; j < n; j++) o[j] = dm_put(dm_load(w[j]) + dm_load(p[j]));
   }
   return DM_OK;
 }
@@ -29,7 +29,7 @@ static dm_status sum_rows(dm_device *d, dm_tensor *out, const dm_tensor *x, cons
   dm_status s = dm_scratch(d, segment_scratch(rows, n) * sizeof(dm_real), &edge);
   if (s) return s;
   segment_rows context = { x->data, n };
-  segment_sum(out->data, dm_rows(out), n, add, order, target, rows, edge, segment_copy, &context);
+  segment_sum(out, add, order, target, rows, edge, segment_copy, &context);
   return DM_OK;
 }
 
@@ -46,9 +46,9 @@ static dm_status sum_positions(dm_device *d, dm_tensor *dpos, const dm_tensor *d
     memset(table, 0, (size_t)used * n * sizeof *table);
     for (int r = c * size; r < rows && r < (c + 1) * size; r++) {
       dm_real *o = table + (size_t)at[r] * n;
-      const dm_real *v = (const dm_real *)dy->data + (size_t)r * n;
+      const dm_store *v = (const dm_store *)dy->data + (size_t)r * n;
 #pragma omp simd
-      for (int j = 0; j < n; j++) o[j] += v[j];
+      for (int j = 0; j < n; j++) o[j] += dm_load(v[j]);
     }
   }
   int all = dm_rows(dpos);
@@ -79,13 +79,13 @@ static void pick_rows(dm_tensor *y, const dm_tensor *x, const int32_t *row, int 
   int rows = dm_rows(y), n = dm_cols(y);
 #pragma omp parallel for schedule(static)
   for (int r = 0; r < rows; r++) {
-    dm_real *o = (dm_real *)y->data + (size_t)r * n;
-    const dm_real *v = (const dm_real *)x->data + (size_t)(row[r] < 0 ? 0 : row[r]) * n;
+    dm_store *o = (dm_store *)y->data + (size_t)r * n;
+    const dm_store *v = (const dm_store *)x->data + (size_t)(row[r] < 0 ? 0 : row[r]) * n;
     if (row[r] < 0) {
       if (!add) memset(o, 0, (size_t)n * sizeof *o);
     } else if (add) {
 #pragma omp simd
-      for (int j = 0; j < n; j++) o[j] += v[j];
+      for (int j = 0; j < n; j++) o[j] = dm_put(dm_load(o[j]) + dm_load(v[j]));
     } else {
       memcpy(o, v, (size_t)n * sizeof *o);
     }

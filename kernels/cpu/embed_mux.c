@@ -7,8 +7,11 @@
 
 #include <omp.h>
 
+enum { ROOMS = 2 + DM_NARROW };         /* rows that a thread works in: an embedding, its mask, the sum */
+
 typedef struct mixed {                  /* the op's arguments, unpacked */
-  const dm_real *word, *pos, *type, *g, *c, *key, *weight;
+  const dm_store *word, *pos, *type, *g, *c, *key;
+  const dm_real *weight;
   const int32_t *ids, *posid;
   int B, N, S, C;
   dm_real scale;
@@ -21,13 +24,13 @@ typedef struct mixed {                  /* the op's arguments, unpacked */
 /* v = word + position (+ type) of token `row` = (b N + i) S + s. */
 static void embedding(const mixed *m, dm_real *v, int row) {
   int at = m->posid ? m->posid[row] : row % m->S, n = m->C;
-  const dm_real *w = m->word + (size_t)m->ids[row] * n, *q = m->pos + (size_t)at * n;
+  const dm_store *w = m->word + (size_t)m->ids[row] * n, *q = m->pos + (size_t)at * n;
   if (m->type) {
 #pragma omp simd
-    for (int j = 0; j < n; j++) v[j] = w[j] + q[j] + m->type[j];
+    for (int j = 0; j < n; j++) v[j] = dm_load(w[j]) + dm_load(q[j]) + dm_load(m->type[j]);
   } else {
 #pragma omp simd
-    for (int j = 0; j < n; j++) v[j] = w[j] + q[j];
+    for (int j = 0; j < n; j++) v[j] = dm_load(w[j]) + dm_load(q[j]);
   }
 }
 
@@ -40,7 +43,7 @@ static dm_real share(const mixed *m, int row) {
 static void mix_token(const mixed *m, dm_real *y, dm_real *st, dm_real *v, dm_real *mask, int row, dm_real f,
                       float eps) {
   int n = m->C, i = row / m->S % m->N;
-  const dm_real *key = m->key + (size_t)i * n;
+  const dm_store *key = m->key + (size_t)i * n;
   embedding(m, v, row);
   dm_real sum = 0, square = 0;
 #pragma omp simd reduction(+ : sum)
@@ -54,10 +57,14 @@ static void mix_token(const mixed *m, dm_real *y, dm_real *st, dm_real *v, dm_re
   if (m->p > 0) {
     dm_keep_mask(mask, (size_t)row * n, (size_t)n, m->p, m->site, m->knobs);
 #pragma omp simd
-    for (int j = 0; j < n; j++) y[j] += ((v[j] - mean) * rstd * m->g[j] + m->c[j]) * mask[j] * key[j] * f;
+    for (int j = 0; j < n; j++) {
+      y[j] += ((v[j] - mean) * rstd * dm_load(m->g[j]) + dm_load(m->c[j])) * mask[j] * dm_load(key[j]) * f;
+    }
   } else {
 #pragma omp simd
-    for (int j = 0; j < n; j++) y[j] += ((v[j] - mean) * rstd * m->g[j] + m->c[j]) * key[j] * f;
+    for (int j = 0; j < n; j++) {
+      y[j] += ((v[j] - mean) * rstd * dm_load(m->g[j]) + dm_load(m->c[j])) * dm_load(key[j]) * f;
+    }
   }
 }
 
@@ -71,12 +78,13 @@ dm_status cpu_embed_mux_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const d
               weight ? weight->data : NULL, ids->data, posid ? posid->data : NULL, B, N, S, C, scale, pad, p, site,
               &d->knobs };
   void *scratch;
-  dm_status s = dm_scratch(d, (size_t)omp_get_max_threads() * 2 * C * sizeof(dm_real), &scratch);
+  dm_status s = dm_scratch(d, (size_t)omp_get_max_threads() * ROOMS * C * sizeof(dm_real), &scratch);
   if (s) return s;
 #pragma omp parallel for schedule(dynamic, 4)
   for (int at = 0; at < B * S; at++) {
-    dm_real *v = (dm_real *)scratch + (size_t)omp_get_thread_num() * 2 * C;
-    dm_real *out = (dm_real *)y->data + (size_t)at * C;
+    dm_real *v = (dm_real *)scratch + (size_t)omp_get_thread_num() * ROOMS * C;
+    dm_store *row_of_y = (dm_store *)y->data + (size_t)at * C;
+    dm_real *out = dm_work(row_of_y, v + 2 * C);
     memset(out, 0, (size_t)C * sizeof *out);
     for (int i = 0; i < N; i++) {
       int row = (at / S * N + i) * S + at % S;
@@ -84,6 +92,7 @@ dm_status cpu_embed_mux_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const d
       st[0] = st[1] = 0;
       if (f != 0) mix_token(&m, out, st, v, v + C, row, f, eps);
     }
+    dm_settle(row_of_y, out, (size_t)C);
   }
   return DM_OK;
 }
@@ -92,7 +101,8 @@ dm_status cpu_embed_mux_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const d
 
 typedef struct mixed_bwd {
   mixed m;
-  const dm_real *dy, *stat;
+  const dm_store *dy;
+  const dm_real *stat;
   dm_real *own;                         /* per chunk: dpos [used, C], dtype, dg, dc [C], dkey [N, C], work [3, C] */
   size_t each;
   int used, want_key;
@@ -108,7 +118,7 @@ static void backward_token(void *context, dm_real *acc, int row, int chunk) {
   dm_real *own = q->own + (size_t)chunk * q->each, *dpos = own, *dtype = own + (size_t)q->used * n;
   dm_real *dg = dtype + n, *dc = dg + n, *dkey = dc + n, *work = dkey + (size_t)m->N * n;
   dm_real *h = work, *mask = work + n, *e = mask + n;
-  const dm_real *key = m->key + (size_t)i * n, *dy = q->dy + ((size_t)b * m->S + s) * n;
+  const dm_store *key = m->key + (size_t)i * n, *dy = q->dy + ((size_t)b * m->S + s) * n;
   const dm_real *st = q->stat + 2 * (size_t)row;
   dm_real mean = st[0], rstd = st[1], sum = 0, dot = 0;
   embedding(m, h, row);
@@ -120,15 +130,17 @@ static void backward_token(void *context, dm_real *acc, int row, int chunk) {
   if (q->want_key) {
     dm_real *k = dkey + (size_t)i * n;
 #pragma omp simd
-    for (int j = 0; j < n; j++) k[j] += ((h[j] - mean) * rstd * m->g[j] + m->c[j]) * mask[j] * dy[j] * f;
+    for (int j = 0; j < n; j++) {
+      k[j] += ((h[j] - mean) * rstd * dm_load(m->g[j]) + dm_load(m->c[j])) * mask[j] * dm_load(dy[j]) * f;
+    }
   }
 #pragma omp simd reduction(+ : sum, dot)
   for (int j = 0; j < n; j++) {
-    dm_real de = dy[j] * key[j] * mask[j] * f, x = (h[j] - mean) * rstd;
+    dm_real de = dm_load(dy[j]) * dm_load(key[j]) * mask[j] * f, x = (h[j] - mean) * rstd;
     dg[j] += de * x;
     dc[j] += de;
     h[j] = x;
-    e[j] = de * m->g[j];
+    e[j] = de * dm_load(m->g[j]);
     sum += e[j];
     dot += e[j] * x;
   }
@@ -194,7 +206,7 @@ dm_status cpu_embed_mux_bwd(dm_device *d, dm_tensor *dword, dm_tensor *dpos, dm_
   dm_real *edge = q.own + (size_t)chunks * q.each;
   for (int k = 0; k < chunks; k++) memset(q.own + (size_t)k * q.each, 0, sums * sizeof(dm_real));
   if (dword) {
-    segment_sum(dword->data, word->shape[0], C, acc & 1, order->data, ids->data, rows, edge, backward_token, &q);
+    segment_sum(dword, acc & 1, order->data, ids->data, rows, edge, backward_token, &q);
   } else {
     visit_tokens(&q, order->data, rows, edge);
   }

@@ -27,25 +27,29 @@ static int count_kept(const int32_t *label, int rows, int ignore) {
 
 dm_status cpu_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *saved, const dm_tensor *logits,
                        const dm_tensor *label, int32_t ignore) {
-  (void)d;
   int rows = dm_rows(logits), n = dm_cols(logits);
   const int32_t *y = label->data;
+  void *room;
+  dm_status status = dm_scratch(d, DM_NARROW * 2 * (size_t)n * sizeof(dm_real), &room);
+  if (status) return status;
   int kept = count_kept(y, rows, ignore);
   dm_real f = kept ? 1 / (dm_real)kept : 0;
   double total = 0;
   for (int r = 0; r < rows; r++) {
-    const dm_real *v = (const dm_real *)logits->data + (size_t)r * n;
-    dm_real *g = saved ? (dm_real *)saved->data + (size_t)r * n : NULL;
+    dm_store *out = saved ? (dm_store *)saved->data + (size_t)r * n : NULL;
     if (y[r] == ignore) {
-      if (g) memset(g, 0, (size_t)n * sizeof *g);
+      if (out) memset(out, 0, (size_t)n * sizeof *out);
       continue;
     }
+    const dm_real *v = dm_read((const dm_store *)logits->data + (size_t)r * n, room, (size_t)n);
     dm_real lse = row_lse(v, n, NULL);
     total += (double)lse - (double)v[y[r]];
-    if (!g) continue;
+    if (!out) continue;
+    dm_real *g = dm_work(out, (dm_real *)room + n);
 #pragma omp simd
     for (int j = 0; j < n; j++) g[j] = f * dm_exp(v[j] - lse);
     g[y[r]] -= f;
+    dm_settle(out, g, (size_t)n);
   }
   *(dm_real *)loss->data = kept ? (dm_real)(total / kept) : 0;
   return DM_OK;
@@ -56,14 +60,15 @@ dm_status cpu_xent_bwd(dm_device *d, dm_tensor *dlogits, const dm_tensor *dloss,
   (void)d;
   if (!dlogits) return DM_OK;
   size_t n = dm_numel(saved);
-  dm_real f = *(const dm_real *)dloss->data, *o = dlogits->data;
-  const dm_real *g = saved->data;
+  dm_real f = *(const dm_real *)dloss->data;
+  dm_store *o = dlogits->data;
+  const dm_store *g = saved->data;
   if (acc & 1) {
 #pragma omp simd
-    for (size_t i = 0; i < n; i++) o[i] += f * g[i];
+    for (size_t i = 0; i < n; i++) o[i] = dm_put(dm_load(o[i]) + f * dm_load(g[i]));
   } else {
 #pragma omp simd
-    for (size_t i = 0; i < n; i++) o[i] = f * g[i];
+    for (size_t i = 0; i < n; i++) o[i] = dm_put(f * dm_load(g[i]));
   }
   return DM_OK;
 }
@@ -76,19 +81,13 @@ static int chunk_rows(int V) {
   return rows < 16 ? 16 : rows > 512 ? 512 : rows;
 }
 
-typedef struct biased {
-  dm_real *v;
-  const dm_real *b;
-  int n;
-} biased;
-
-static void add_bias(void *context, int row, int column, int rows, int columns) {
-  const biased *q = context;
-  const dm_real *b = q->b + column;
-  for (int r = row; r < row + rows; r++) {
-    dm_real *v = q->v + (size_t)r * q->n + column;
+static void add_bias(void *context, dm_real *tile, int stride, int row, int column, int rows, int columns) {
+  const dm_store *b = (const dm_store *)context + column;
+  (void)row;
+  for (int r = 0; r < rows; r++) {
+    dm_real *v = tile + (size_t)r * stride;
 #pragma omp simd
-    for (int j = 0; j < columns; j++) v[j] += b[j];
+    for (int j = 0; j < columns; j++) v[j] += dm_load(b[j]);
   }
 }
 
@@ -96,14 +95,14 @@ static void add_bias(void *context, int row, int column, int rows, int columns) 
 static dm_status chunk_logits(dm_real *logits, const dm_tensor *x, const dm_tensor *w, const dm_tensor *b, int first,
                               int rows) {
   int V = w->shape[0], C = w->shape[1];
-  biased q = { logits, b ? b->data : NULL, V };
-  return cpu_gemm_then(0, 1, rows, V, C, (const dm_real *)x->data + (size_t)first * C, C, w->data, C, 0, logits, V,
-                       b ? add_bias : NULL, &q);
+  return cpu_gemm_then(0, 1, rows, V, C, (const dm_store *)x->data + (size_t)first * C, C, w->data, C, 0, logits, V,
+                       b ? add_bias : NULL, b ? b->data : NULL);
 }
 
 dm_status cpu_linear_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *hits, dm_tensor *lse,
                               dm_tensor *kept_logits, const dm_tensor *x, const dm_tensor *w, const dm_tensor *b,
                               const dm_tensor *label, int32_t ignore) {
+  if (DM_NARROW) kept_logits = NULL;    /* they would lose digits */
   int R = dm_rows(x), V = w->shape[0], size = kept_logits ? R : chunk_rows(V);
   const int32_t *y = label->data;
   dm_real *out = lse->data;
@@ -137,31 +136,34 @@ dm_status cpu_linear_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *hits, dm
   return DM_OK;
 }
 
-/* logits -> (softmax - onehot) * f, 0 for ignored rows. */
-static void chunk_grad(dm_real *logits, const dm_real *lse, const int32_t *y, int ignore, int rows, int V, dm_real f) {
+/* g = (softmax - onehot) * f, 0 for ignored rows; logits is worked on, and where store is real it may be g. */
+static void chunk_grad(dm_store *g, dm_real *logits, const dm_real *lse, const int32_t *y, int ignore, int rows, int V,
+                       dm_real f) {
 #pragma omp parallel for schedule(static)
   for (int r = 0; r < rows; r++) {
     dm_real *v = logits + (size_t)r * V, shift = lse[r];
+    dm_store *o = g + (size_t)r * V;
     if (y[r] == ignore) {
-      memset(v, 0, (size_t)V * sizeof *v);
+      memset(o, 0, (size_t)V * sizeof *o);
       continue;
     }
 #pragma omp simd
     for (int j = 0; j < V; j++) v[j] = f * dm_exp(v[j] - shift);
     v[y[r]] -= f;
+    dm_settle(o, v, (size_t)V);
   }
 }
 
 /* db (+)= column sums, columns in parallel, rows in order. */
-static void add_columns(dm_real *db, const dm_real *g, int rows, int V) {
+static void add_columns(dm_real *db, const dm_store *g, int rows, int V) {
   enum { BLOCK = 1024 };
 #pragma omp parallel for schedule(static)
   for (int at = 0; at < V; at += BLOCK) {
     int n = V - at < BLOCK ? V - at : BLOCK;
     for (int r = 0; r < rows; r++) {
-      const dm_real *v = g + (size_t)r * V + at;
+      const dm_store *v = g + (size_t)r * V + at;
 #pragma omp simd
-      for (int j = 0; j < n; j++) db[at + j] += v[j];
+      for (int j = 0; j < n; j++) db[at + j] += dm_load(v[j]);
     }
   }
 }
@@ -170,27 +172,31 @@ dm_status cpu_linear_xent_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_ten
                               dm_tensor *kept_logits, const dm_tensor *dloss, const dm_tensor *lse,
                               const dm_tensor *x, const dm_tensor *w, const dm_tensor *b, const dm_tensor *label,
                               int32_t ignore, uint32_t acc) {
+  if (DM_NARROW) kept_logits = NULL;
   int R = dm_rows(x), V = w->shape[0], C = w->shape[1], size = kept_logits ? R : chunk_rows(V);
   const int32_t *y = label->data;
   int kept = count_kept(y, R, ignore);
   dm_real f = kept ? *(const dm_real *)dloss->data / (dm_real)kept : 0;
+  size_t room = (size_t)size * V, for_g = DM_NARROW ? dm_reals(room) : 0;
   void *scratch = NULL;
-  dm_status s = kept_logits ? DM_OK : dm_scratch(d, (size_t)size * V * sizeof(dm_real), &scratch);
+  dm_status s = kept_logits ? DM_OK : dm_scratch(d, (room + for_g) * sizeof(dm_real), &scratch);
   if (s) return s;
-  dm_real *g = kept_logits ? kept_logits->data : scratch;
+  dm_real *logits = kept_logits ? kept_logits->data : scratch;
+  dm_store *g = DM_NARROW ? (dm_store *)(logits + room) : (dm_store *)logits;
   if (db && !(acc >> 2 & 1)) memset(db->data, 0, (size_t)V * sizeof(dm_real));
   if (dw && R == 0 && !(acc >> 1 & 1)) memset(dw->data, 0, dm_numel(dw) * sizeof(dm_real));
   for (int first = 0; first < R && !s; first += size) {
     int rows = R - first < size ? R - first : size;
     size_t at = (size_t)first * C;
-    if (!kept_logits) s = chunk_logits(g, x, w, b, first, rows);
+    if (!kept_logits) s = chunk_logits(logits, x, w, b, first, rows);
     if (s) return s;
-    chunk_grad(g, (const dm_real *)lse->data + first, y + first, ignore, rows, V, f);
+    chunk_grad(g, logits, (const dm_real *)lse->data + first, y + first, ignore, rows, V, f);
     if (db) add_columns(db->data, g, rows, V);
-    if (dx) s = cpu_gemm(0, 0, rows, C, V, g, V, w->data, C, acc & 1, (dm_real *)dx->data + at, C);
+    if (dx) {
+      s = cpu_gemm_into(0, 0, rows, C, V, g, V, w->data, C, acc & 1, (dm_store *)dx->data + at, C, dx->dtype);
+    }
     if (!s && dw) {
-      s = cpu_gemm(1, 0, V, C, rows, g, V, (const dm_real *)x->data + at, C, first > 0 || (acc >> 1 & 1),
-                   dw->data, C);
+      s = cpu_gemm(1, 0, V, C, rows, g, V, (const dm_store *)x->data + at, C, first > 0 || (acc >> 1 & 1), dw->data, C);
     }
   }
   return s;
@@ -201,9 +207,12 @@ dm_status cpu_linear_xent_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_ten
 dm_status cpu_mse_fwd(dm_device *d, dm_tensor *loss, const dm_tensor *x, const dm_tensor *target) {
   (void)d;
   size_t n = dm_numel(x);
-  const dm_real *v = x->data, *t = target->data;
+  const dm_store *v = x->data, *t = target->data;
   double total = 0;
-  for (size_t i = 0; i < n; i++) total += ((double)v[i] - t[i]) * ((double)v[i] - t[i]);
+  for (size_t i = 0; i < n; i++) {
+    double e = (double)dm_load(v[i]) - dm_load(t[i]);
+    total += e * e;
+  }
   *(dm_real *)loss->data = n ? (dm_real)(total / (double)n) : 0;
   return DM_OK;
 }
@@ -213,9 +222,12 @@ dm_status cpu_mse_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dloss, const
   (void)d;
   if (!dx) return DM_OK;
   size_t n = dm_numel(x);
-  const dm_real *v = x->data, *t = target->data;
-  dm_real f = 2 * *(const dm_real *)dloss->data / (dm_real)n, *o = dx->data;
-  for (size_t i = 0; i < n; i++) o[i] = (acc & 1 ? o[i] : 0) + f * (v[i] - t[i]);
+  const dm_store *v = x->data, *t = target->data;
+  dm_real f = 2 * *(const dm_real *)dloss->data / (dm_real)n;
+  dm_store *o = dx->data;
+  for (size_t i = 0; i < n; i++) {
+    o[i] = dm_put((acc & 1 ? dm_load(o[i]) : 0) + f * (dm_load(v[i]) - dm_load(t[i])));
+  }
   return DM_OK;
 }
 
@@ -226,9 +238,9 @@ dm_status cpu_count_correct(dm_device *d, dm_tensor *hits, const dm_tensor *logi
   const int32_t *y = label->data;
   for (int r = 0; r < rows; r++) {
     if (y[r] == ignore) continue;
-    const dm_real *v = (const dm_real *)logits->data + (size_t)r * n;
+    const dm_store *v = (const dm_store *)logits->data + (size_t)r * n;
     int best = 0;
-    for (int j = 1; j < n; j++) best = v[j] > v[best] ? j : best;
+    for (int j = 1; j < n; j++) best = dm_load(v[j]) > dm_load(v[best]) ? j : best;
     kept++;
     right += best == y[r];
   }

@@ -18,8 +18,10 @@ static dm_real clip_factor(const dm_tensor *norm, float clip) {
 /* copy = p rounded to bf16, elements [i, end), where a copy is wanted. */
 static void round_copy(dm_tensor *copy, const dm_tensor *p, size_t i, size_t end) {
   if (!copy) return;
-  uint16_t *o = copy->data;
-  for (const dm_real *P = p->data; i < end; i++) o[i] = cpu_bf16((float)P[i]);
+  dm_bf16 *o = copy->data;
+  const dm_real *P = p->data;
+#pragma omp simd
+  for (size_t k = i; k < end; k++) o[k] = dm_to_bf16((float)P[k]);
 }
 
 dm_status cpu_adamw(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, dm_tensor *copy,
@@ -104,18 +106,15 @@ dm_status cpu_cast(dm_device *d, dm_tensor *y, const dm_tensor *x) {
   if (x->dtype == y->dtype) {
     memcpy(y->data, x->data, n * (size_t)dm_dtype_size(x->dtype));
   } else if (y->dtype == DM_BF16) {
-    uint16_t *o = y->data;
+    dm_bf16 *o = y->data;
     const dm_real *v = x->data;
-    for (size_t i = 0; i < n; i++) o[i] = cpu_bf16((float)v[i]);
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) o[i] = dm_to_bf16((float)v[i]);
   } else {
     dm_real *o = y->data;
-    const uint16_t *v = x->data;
-    for (size_t i = 0; i < n; i++) {
-      uint32_t bits = (uint32_t)v[i] << 16;
-      float f;
-      memcpy(&f, &bits, 4);
-      o[i] = f;
-    }
+    const dm_bf16 *v = x->data;
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) o[i] = dm_of_bf16(v[i]);
   }
   return DM_OK;
 }

@@ -13,11 +13,11 @@ dm_status cpu_add_fwd(dm_device *d, dm_tensor *y, const dm_tensor *a, const dm_t
   size_t n = dm_numel(y);
 #pragma omp parallel for schedule(static) if (n > SPAN)
   for (size_t c = 0; c < spans(n); c++) {
-    dm_real *o = (dm_real *)y->data + c * SPAN;
-    const dm_real *u = (const dm_real *)a->data + c * SPAN, *v = (const dm_real *)b->data + c * SPAN;
+    dm_store *o = (dm_store *)y->data + c * SPAN;
+    const dm_store *u = (const dm_store *)a->data + c * SPAN, *v = (const dm_store *)b->data + c * SPAN;
     size_t m = span_length(n, c);
 #pragma omp simd
-    for (size_t i = 0; i < m; i++) o[i] = u[i] + v[i];
+    for (size_t i = 0; i < m; i++) o[i] = dm_put(dm_load(u[i]) + dm_load(v[i]));
   }
   return DM_OK;
 }
@@ -27,15 +27,15 @@ static void scaled(dm_tensor *out, const dm_tensor *x, dm_real s, int add) {
   size_t n = dm_numel(x);
 #pragma omp parallel for schedule(static) if (n > SPAN)
   for (size_t c = 0; c < spans(n); c++) {
-    dm_real *o = (dm_real *)out->data + c * SPAN;
-    const dm_real *u = (const dm_real *)x->data + c * SPAN;
+    dm_store *o = (dm_store *)out->data + c * SPAN;
+    const dm_store *u = (const dm_store *)x->data + c * SPAN;
     size_t m = span_length(n, c);
     if (add) {
 #pragma omp simd
-      for (size_t i = 0; i < m; i++) o[i] += s * u[i];
+      for (size_t i = 0; i < m; i++) o[i] = dm_put(dm_load(o[i]) + s * dm_load(u[i]));
     } else {
 #pragma omp simd
-      for (size_t i = 0; i < m; i++) o[i] = s * u[i];
+      for (size_t i = 0; i < m; i++) o[i] = dm_put(s * dm_load(u[i]));
     }
   }
 }
@@ -60,26 +60,33 @@ dm_status cpu_scale_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, float 
   return DM_OK;
 }
 
+/* out (+)= v */
+static void put_block(dm_store *o, const dm_real *v, size_t m, int add) {
+  if (add) {
+#pragma omp simd
+    for (size_t i = 0; i < m; i++) o[i] = dm_put(dm_load(o[i]) + v[i]);
+  } else {
+    dm_settle(o, v, m);
+  }
+}
+
+/* Passes in blocks small enough for the stack. */
+static size_t blocks(size_t n) { return (n + DM_BLOCK - 1) / DM_BLOCK; }
+static size_t block_length(size_t n, size_t at) { return n - at < DM_BLOCK ? n - at : DM_BLOCK; }
+
 dm_status cpu_act_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, int32_t act) {
   (void)d;
   size_t n = dm_numel(x);
 #pragma omp parallel for schedule(static) if (n > SPAN)
-  for (size_t c = 0; c < spans(n); c++) {
-    dm_act_span((dm_real *)y->data + c * SPAN, (const dm_real *)x->data + c * SPAN, span_length(n, c), act);
+  for (size_t b = 0; b < blocks(n); b++) {
+    size_t at = b * DM_BLOCK, m = block_length(n, at);
+    dm_real u[DM_BLOCK], v[DM_BLOCK];
+    dm_store *o = (dm_store *)y->data + at;
+    dm_real *w = dm_work(o, v);
+    dm_act_span(w, dm_read((const dm_store *)x->data + at, u, m), m, act);
+    dm_settle(o, w, m);
   }
   return DM_OK;
-}
-
-/* out (+)= row, in blocks small enough for the stack: f computes a block. */
-enum { BLOCK = 256 };
-
-static void put_block(dm_real *o, const dm_real *v, size_t m, int add) {
-  if (add) {
-#pragma omp simd
-    for (size_t i = 0; i < m; i++) o[i] += v[i];
-  } else {
-    memcpy(o, v, m * sizeof *o);
-  }
 }
 
 dm_status cpu_act_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm_tensor *x,
@@ -88,11 +95,11 @@ dm_status cpu_act_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm
   if (!dx) return DM_OK;
   size_t n = dm_numel(x);
 #pragma omp parallel for schedule(static) if (n > SPAN)
-  for (size_t b = 0; b < (n + BLOCK - 1) / BLOCK; b++) {
-    size_t at = b * BLOCK, m = n - at < BLOCK ? n - at : BLOCK;
-    dm_real v[BLOCK];
-    dm_act_grad_span(v, (const dm_real *)dy->data + at, (const dm_real *)x->data + at, m, act);
-    put_block((dm_real *)dx->data + at, v, m, acc & 1);
+  for (size_t b = 0; b < blocks(n); b++) {
+    size_t at = b * DM_BLOCK, m = block_length(n, at);
+    dm_real v[DM_BLOCK];
+    dm_act_grad_rows(v, (const dm_store *)dy->data + at, (const dm_store *)x->data + at, m, act);
+    put_block((dm_store *)dx->data + at, v, m, acc & 1);
   }
   return DM_OK;
 }
@@ -101,14 +108,14 @@ dm_status cpu_act_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm
 static void dropped(dm_tensor *out, const dm_tensor *x, float p, uint32_t site, const dm_knobs *k, int add) {
   size_t n = dm_numel(x);
 #pragma omp parallel for schedule(static) if (n > SPAN)
-  for (size_t b = 0; b < (n + BLOCK - 1) / BLOCK; b++) {
-    size_t at = b * BLOCK, m = n - at < BLOCK ? n - at : BLOCK;
-    const dm_real *u = (const dm_real *)x->data + at;
-    dm_real v[BLOCK];
+  for (size_t b = 0; b < blocks(n); b++) {
+    size_t at = b * DM_BLOCK, m = block_length(n, at);
+    const dm_store *u = (const dm_store *)x->data + at;
+    dm_real v[DM_BLOCK];
     dm_keep_mask(v, at, m, p, site, k);
 #pragma omp simd
-    for (size_t i = 0; i < m; i++) v[i] *= u[i];
-    put_block((dm_real *)out->data + at, v, m, add);
+    for (size_t i = 0; i < m; i++) v[i] *= dm_load(u[i]);
+    put_block((dm_store *)out->data + at, v, m, add);
   }
 }
 

@@ -4,7 +4,7 @@
 #ifndef DM_SIMD_H
 #define DM_SIMD_H
 
-#include "../../src/backend.h"
+#include "cpu.h"
 #include "../../src/philox.h"
 
 #ifdef __AVX2__
@@ -115,6 +115,27 @@ static inline void dm_act_grad_span(dm_real *y, const dm_real *dy, const dm_real
   } else if (y != dy) {
     memcpy(y, dy, n * sizeof *y);
   }
+}
+
+enum { DM_BLOCK = 256 };                /* values that are widened on the stack */
+
+/* g = dy act'(pre), n values. */
+static inline void dm_act_grad_rows(dm_real *g, const dm_store *dy, const dm_store *pre, size_t n, int act) {
+  dm_real u[DM_BLOCK], v[DM_BLOCK];
+  size_t step = DM_NARROW ? DM_BLOCK : n;
+  for (size_t i = 0; i < n; i += step) {
+    size_t m = n - i < step ? n - i : step;
+    dm_act_grad_span(g + i, dm_read(dy + i, u, m), act == DM_NONE ? NULL : dm_read(pre + i, v, m), m, act);
+  }
+}
+
+/* The end of a row of a product: pre = v where it is kept, y = act(v). v may be worked on; where store is real it is
+** the row of pre, or of y where pre is not kept. */
+static inline void dm_finish(dm_store *y, dm_store *pre, dm_real *v, size_t n, int act) {
+  if (pre) dm_settle(pre, v, n);
+  dm_real *o = dm_work(y, v);
+  dm_act_span(o, v, n, act);
+  dm_settle(y, o, n);
 }
 
 #ifdef __AVX2__

@@ -50,8 +50,8 @@ function M.precision(name)
     core.raise(("precision: '%s', expected f32 or bf16"):format(tostring(name)))
   end
   if C.dm_device_takes(M.device(), core.dtypes[name]) == 0 then
-    core.raise(('precision: %s on %s, expected f32: this device does not compute in it'):format(name,
-      ffi.string(C.dm_device_name(M.device()))))
+    core.raise(('precision: %s on %s, expected f32: %s'):format(name, ffi.string(C.dm_device_name(M.device())),
+      ffi.string(C.dm_device_lacks(M.device()))))
   end
   M.compute = name
 end
