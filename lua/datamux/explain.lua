@@ -233,6 +233,15 @@ differ, or one side adds special tokens and the other does not.
 
   datamux tokenize roberta-base texts.txt --against ids.txt]] },
 
+  E312 = { 'an archive that cannot be unpacked', [[
+`data unpack` takes what `data pack` wrote: files of data sets and models, with their checksums. The
+archive is damaged, holds something else, or has names or links that lead out of the cache. Nothing
+was unpacked.
+
+  datamux data pack sst2 owner/model -o both.tar       where the data are
+  datamux data unpack both.tar                         where they are needed]],
+           fix = 'datamux data pack NAME ... -o FILE.tar' },
+
   E401 = { 'the disk refuses', [[
 A folder or file cannot be made or written: no space, no permission, or a limit on file sizes. What
 was there before is unchanged; nothing is left half-written.
@@ -308,10 +317,11 @@ with config.json, or the name of one in the cache (datamux model ls, datamux mod
   E801 = { 'not here, and not to be downloaded now', [[
 The file is neither in $DATAMUX_DATA nor in the cache, and its download failed, is switched off
 (DATAMUX_OFFLINE=1, --offline) or was not asked for: nothing is fetched without datamux data get,
---download or a yes on the terminal. Where there is no network, copy the folder here and add it.
+--download or a yes on the terminal. For a machine without a network, pack it on one that has:
 
-  datamux data get sst2
-  datamux data add sst2 train.tsv dev.tsv]] },
+  datamux data get sst2 && datamux data pack sst2 -o sst2.tar        (models: datamux model get)
+  datamux data unpack sst2.tar                                       here]],
+           fix = 'datamux data get NAME, or datamux data unpack FILE.tar' },
 }
 
 --- All numbers, sorted.

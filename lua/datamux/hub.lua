@@ -77,8 +77,8 @@ end
 
 local function refuse(name, why)
   errors.raise('E801', { what = ('model %s cannot be downloaded: %s'):format(name, why),
-    fix = ('on a machine with a network: datamux model get %s; then copy its folder to %s'):format(name,
-      M.folder(name)) })
+    fix = ('on a machine with a network: datamux model get %s && datamux data pack %s -o model.tar\n'
+      .. '  then here: datamux data unpack model.tar'):format(name, name) })
 end
 
 local function endpoint() return (os.getenv 'HF_ENDPOINT' or 'https://huggingface.co'):gsub('/+$', '') end

@@ -1,5 +1,13 @@
--- commands/data.lua -- the data sets: what is known and here, downloads, looking at them, checksums, own copies.
-local M = { name = 'data', summary = 'get, list, look at, verify and add data sets' }
+-- commands/data.lua -- the data sets: what is known and here, downloads, looking at them, checksums, own copies;
+-- packing them (and models) for a machine without a network, removing them.
+local M = { name = 'data', summary = 'get, list, look at, verify, add, pack and remove data sets' }
+
+-- Seconds of "30d".
+local function days(text)
+  local n = text:match '^(%d+)d$'
+  if n then return tonumber(n) * 86400 end
+  return nil, ("'%s' is no number of days, expected one such as 30d"):format(text)
+end
 
 function M.configure(p)
   p:command_target 'action'
@@ -16,6 +24,14 @@ function M.configure(p)
   local a = p:command('add', 'copy files of a data set into the cache, after checking them')
   a:argument('name', 'a task or folder, as ls shows it')
   a:argument('files', 'files, named as the data set names them'):args '+'
+  local k = p:command('pack', 'write data sets and models of this machine into a tar file, for one without a network')
+  k:argument('names', 'data sets as ls shows them, models as model ls does'):args '+'
+  k:option('-o --output', 'the new file'):argname 'FILE.tar':target 'path':count '1'
+  p:command('unpack', 'put what a tar file of pack holds into the cache, after checking it')
+    :argument('file', 'FILE.tar')
+  local r = p:command('rm', 'remove data sets and models from the cache')
+  r:argument('names', 'as ls and model ls show them'):args '*'
+  r:option('--unused', 'all that nobody has read or written for so long'):argname '30d':convert(days)
 end
 
 local SPLITS = { 'train', 'dev', 'test' }
@@ -48,12 +64,14 @@ local function catalogue()
   return list
 end
 
-local function find(name)
+-- The data set of this name. others: further names that may be meant, for messages.
+local function find(name, others)
   local errors, names = require 'datamux.errors', {}
   for _, set in ipairs(catalogue()) do
     if set.name == name or set.folder == name then return set end
     names[#names + 1] = set.name
   end
+  for _, other in ipairs(others or {}) do names[#names + 1] = other end
   errors.raise('E219', { what = ("unknown data set '%s'"):format(name), near = errors.nearest(name, names),
                          fix = 'datamux data ls' })
 end
@@ -97,9 +115,12 @@ function actions.get(o)
     local ok, why = download.fetch(set.folder, cache.root() .. '/datasets')
     if not ok and set.name == 'conll2003' then why = 'its text belongs to Reuters and may not be passed on' end
     if not ok then
+      local by_hand = ('get the files %s yourself, then: datamux data add %s FILE ...'):format(
+        table.concat(set.files, ', '), set.name)
+      local packed = ('datamux data pack %s -o FILE.tar where there is a network, datamux data unpack FILE.tar here')
+        :format(set.name)
       errors.raise(#set.urls > 0 and 'E801' or 'E310', { what = ('%s cannot be downloaded: %s'):format(set.name, why),
-        fix = ('get the files %s yourself, then: datamux data add %s FILE ...'):format(table.concat(set.files, ', '),
-          set.name) })
+        fix = #set.urls > 0 and packed or by_hand })
     end
     print(('%s/datasets/%s'):format(cache.root(), set.folder))
   end
@@ -258,6 +279,79 @@ function actions.add(o)
   for _, c in ipairs(copies) do
     sys.write(folder .. '/' .. c.name, c.text)
     print(folder .. '/' .. c.name)
+  end
+  return 0
+end
+
+-- What `name` is, for pack.write: a data set wherever its files are, else a model.
+local function part_of(name)
+  local cache, errors, hub = require 'datamux.data.cache', require 'datamux.errors', require 'datamux.hub'
+  local model, models = hub.find(name), {}
+  if model then
+    local files = {}
+    for _, file in ipairs(require('datamux.sys').list(model)) do
+      if require('lfs').attributes(model .. '/' .. file, 'mode') == 'file' then files[file] = model .. '/' .. file end
+    end
+    return { place = 'models/' .. hub.folder(name):match '[^/]+$', files = files }
+  end
+  for i, m in ipairs(hub.list()) do models[i] = m.name end
+  local set, files = find(name, models), {}
+  for _, file in ipairs(set.files) do
+    local path = cache.look(set.folder, file)
+    if path then files[path:match '[^/]+$'] = path end
+  end
+  if not next(files) then
+    errors.raise('E303', { what = ('no file of %s is here'):format(name), fix = 'datamux data get ' .. name })
+  end
+  return { place = 'datasets/' .. set.folder, files = files }
+end
+
+function actions.pack(o)
+  local parts = {}
+  for i, name in ipairs(o.names) do parts[i] = part_of(name) end
+  local bytes = require('datamux.pack').write(o.path, parts)
+  print(('%s  %s'):format(o.path, require('datamux.columns').bytes(bytes)))
+  return 0
+end
+
+function actions.unpack(o)
+  local r = require('datamux.pack').read(o.file)
+  for _, folder in ipairs(r.folders) do print(folder) end
+  local of = require('datamux.plural').of
+  io.stderr:write(('%s checked and put there%s\n'):format(of(r.moved, 'file'),
+    r.before > 0 and (', %d there before'):format(r.before) or ''))
+  return 0
+end
+
+function actions.rm(o)
+  local errors, pack, sys = require 'datamux.errors', require 'datamux.pack', require 'datamux.sys'
+  if (#o.names > 0) == (o.unused ~= nil) then
+    errors.raise('E200', { what = 'data rm takes names or --unused, one of the two',
+                           fix = 'datamux data rm --unused 30d' })
+  end
+  local kept, names, gone = pack.kept(), {}, {}
+  for i, e in ipairs(kept) do names[i] = e.name end
+  for _, name in ipairs(o.names) do
+    local before = #gone
+    for _, e in ipairs(kept) do
+      if e.name == name or e.folder == require('datamux.hub').folder(name) then gone[#gone + 1] = e end
+    end
+    for _, set in ipairs(#gone == before and catalogue() or {}) do                 -- a task by its folder
+      for _, e in ipairs(set.name == name and kept or {}) do
+        if e.folder:match 'datasets/([^/]+)$' == set.folder then gone[#gone + 1] = e end
+      end
+    end
+    if #gone == before then
+      errors.raise('E219', { what = ("no data set or model '%s' in the cache %s"):format(name,
+        require('datamux.data.cache').root()), near = errors.nearest(name, names), fix = 'datamux data ls, model ls' })
+    end
+  end
+  for _, e in ipairs(o.unused and kept or {}) do
+    if os.time() - e.used >= o.unused then gone[#gone + 1] = e end
+  end
+  for _, e in ipairs(gone) do
+    if not o.dry_run then sys.remove(e.folder) end
+    print(('%s  %s%s'):format(e.folder, require('datamux.columns').bytes(e.bytes), o.dry_run and '  would go' or ''))
   end
   return 0
 end

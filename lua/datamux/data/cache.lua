@@ -53,7 +53,10 @@ function M.find(folder, file)
     path = ok and M.look(folder, file)
     if path then return path end
   end
-  if known then fix = ('datamux data get %s, or --download with this command; or '):format(folder) end
+  if known then
+    fix = ('datamux data get %s, or --download with this command; without a network: datamux data pack %s -o FILE.tar\n'
+      .. '       on a machine that has it, datamux data unpack FILE.tar here; or '):format(folder, folder)
+  end
   errors.raise(known and 'E801' or 'E310', ('%s/%s is not here\n  looked in: %s\n  download:  %s\n'
     .. '  fix: %sput it under a folder and set DATAMUX_DATA to that folder (%s/%s)'):format(
     folder, file, table.concat(looked, '\n             '), why, fix, '$DATAMUX_DATA/' .. folder, file))
