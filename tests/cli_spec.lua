@@ -197,7 +197,7 @@ describe('a run', function()
     assert.is_nil(err:find '[\r\27]')
     local run_dir = dir .. '/quickstart/latest'
     for _, f in ipairs { '.datamux-run', 'recipe.lua', 'config.json', 'env.json', 'metrics.jsonl', 'log.txt',
-                         'report.txt', 'report.json', 'checkpoints/last/model.safetensors',
+                         'report.txt', 'report.md', 'report.json', 'checkpoints/last/model.safetensors',
                          'checkpoints/best/state.json' } do
       assert.are.equal('file', sys.kind(run_dir .. '/' .. f), f)
     end
@@ -205,6 +205,20 @@ describe('a run', function()
     local kinds = {}
     for line in sys.read(run_dir .. '/metrics.jsonl'):gmatch '[^\n]+' do kinds[cjson.decode(line).kind] = true end
     assert.is_true(kinds.train and kinds.eval and kinds.event)
+    sys.remove(dir)
+  end)
+
+  it('leaves out the final scores with --no-eval, and is a model all the same', function()
+    local dir = scratch()
+    local code, out, err = run(small .. '--no-eval -q -o ' .. dir)
+    assert.are.equal(0, code, err)
+    contains(out, 'not scored (--no-eval)')
+    assert.is_nil(out:find('scored 800', 1, true))
+    local r = cjson.decode(sys.read(dir .. '/quickstart/latest/report.json'))
+    assert.are.same({ true, nil }, { r.no_eval, r.value })
+    code, out, err = run('eval ' .. dir .. '/quickstart/latest --mates 1')
+    assert.are.equal(0, code, err)
+    contains(out, 'scored 800/800')
     sys.remove(dir)
   end)
 

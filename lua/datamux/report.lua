@@ -1,4 +1,7 @@
--- report.lua -- the results of a run as text and as JSON.
+-- report.lua -- the results of a run as text, as Markdown and as JSON.
+local columns = require 'datamux.columns'
+local fit = require 'datamux.models.fit'
+local json = require 'datamux.json'
 local plural = require 'datamux.plural'
 local recipe = require 'datamux.recipe'
 
@@ -20,7 +23,7 @@ local function bars(per_index)
 end
 
 -- Columns of text, right-aligned after the first, as lines.
-local function columns(rows)
+local function aligned(rows)
   local width, out = {}, {}
   for _, row in ipairs(rows) do
     for k, cell in ipairs(row) do width[k] = math.max(width[k] or 0, #cell) end
@@ -35,8 +38,9 @@ end
 
 local function number(v) return ('%.4f'):format(v) end
 
--- Precision, recall, F1 and support of labels or of types of entities.
-local function per_class(say, r)
+-- Precision, recall, F1 and support of labels or of types of entities, as rows; nil where there are none.
+local function class_rows(r)
+  if not (r.per_class or r.entities) then return nil end
   local rows, names, of = { { 'class', 'precision', 'recall', 'f1', 'support' } }, r.label_names, r.per_class
   if r.entities then
     names, of = {}, r.entities.types
@@ -48,21 +52,29 @@ local function per_class(say, r)
     local c = of[r.entities and name or k]
     rows[#rows + 1] = { name, number(c.precision), number(c.recall), number(c.f1), ('%d'):format(c.support) }
   end
-  say('')
-  for _, line in ipairs(columns(rows)) do say('  %s', line) end
+  return rows
 end
 
 local WIDEST = 12                  -- labels of a confusion matrix that is shown
 
-local function confusion(say, r)
-  if #r.label_names > WIDEST then return end
+local function confusion_rows(r)
+  if not r.confusion or #r.label_names > WIDEST then return nil end
   local rows = { { 'is, answered as' } }
   for k, name in ipairs(r.label_names) do
     rows[1][k + 1], rows[k + 1] = name, { name }
     for j = 1, #r.label_names do rows[k + 1][j + 1] = ('%d'):format(r.confusion[k][j]) end
   end
-  say('')
-  for _, line in ipairs(columns(rows)) do say('  %s', line) end
+  return rows
+end
+
+-- The other scores, by name.
+local function others(r)
+  local names = {}
+  for name in pairs(r.metrics) do
+    if name ~= r.metric then names[#names + 1] = name end
+  end
+  table.sort(names)
+  return names
 end
 
 -- "scored 872/872 in each of 5 random groupings"
@@ -75,12 +87,9 @@ end
 local function add_scores(say, r, n)
   say('  %-10s %.4f   (std %.4f, min %.4f, max %.4f)%s', r.metric, r.value, r.std, r.min, r.max,
     r.interval and ('   95 %% bootstrap %.4f to %.4f'):format(r.interval.low, r.interval.high) or '')
-  local others = {}
-  for name, value in pairs(r.metrics) do
-    if name ~= r.metric then others[#others + 1] = ('%s %.4f'):format(name, value) end
-  end
-  table.sort(others)
-  if #others > 0 then say('  also       %s', table.concat(others, '   ')) end
+  local also = others(r)
+  for i, name in ipairs(also) do also[i] = ('%s %.4f'):format(name, r.metrics[name]) end
+  if #also > 0 then say('  also       %s', table.concat(also, '   ')) end
   if r.paper then
     say('  published protocol (drops the tail): %d of %d scored, %s %s', r.paper.scored, r.paper.total, r.metric,
       r.paper.value and ('%.4f'):format(r.paper.value) or 'of nothing')
@@ -104,8 +113,10 @@ local function add_scores(say, r, n)
     end
     say('  by length  %s', table.concat(out, '   '))
   end
-  if r.per_class or r.entities then per_class(say, r) end
-  if r.confusion then confusion(say, r) end
+  for _, rows in ipairs { class_rows(r) or {}, confusion_rows(r) or {} } do
+    if #rows > 0 then say('') end
+    for _, line in ipairs(aligned(rows)) do say('  %s', line) end
+  end
 end
 
 --- The scores of a finished model as text. r: what evaluate.score returns, with data (its name), notices, retrieval;
@@ -128,14 +139,63 @@ function M.scores(r, model)
   return table.concat(out, '\n')
 end
 
---- The report as text. results: Session:results(); config: the run's; dir: its folder or nil.
+-- -- the report of a run ---------------------------------------------------------------------------------------------
+
+--- What the recipe expects (configuration `expect`) beside what was reached: a list, by name, of { metric, at_least,
+--- value (nil: not scored), met }.
+function M.expectations(expect, results)
+  local out = json.list {}
+  for name, e in pairs(expect or {}) do
+    if e.at_least then
+      local value = results.metrics and results.metrics[name] or results[name]
+      out[#out + 1] = { metric = name, at_least = e.at_least, value = value, met = (value or -math.huge) >= e.at_least }
+    end
+  end
+  table.sort(out, function(a, b) return a.metric < b.metric end)
+  return out
+end
+
+--- Adds to Session:results() what follows from the configuration and from a price (dollars an hour, or nil): expected
+--- (see expectations), dollars_per_million (texts that are scored).
+function M.complete(results, config, price)
+  results.expected = M.expectations(config.expect, results)
+  if price and results.examples_per_second then
+    results.price, results.dollars_per_million = price, price / 3600 * 1e6 / results.examples_per_second
+  end
+  return results
+end
+
+local function best_weights(r)
+  if not r.best_step then return '' end
+  local epoch = r.best_epoch and (', epoch %.2f'):format(r.best_epoch) or ''
+  return (', best weights (step %d%s)'):format(r.best_step, epoch)
+end
+
+-- "19351 texts/s scoring, from tokens to answers (up to 24 tokens)", and the price where there is one.
+local function speed(r, config)
+  if not r.examples_per_second then return nil end
+  local images = fit.images(config)
+  return ('%.0f %s/s scoring%s%s'):format(r.examples_per_second, images and 'images' or 'texts', images and ''
+    or (', from tokens to answers (up to %d tokens)'):format(config.data.length), r.dollars_per_million
+    and (' · $%.4f per million at $%.2f/h'):format(r.dollars_per_million, r.price) or '')
+end
+
+local function verdict(e) return e.met and 'OK' or e.value and 'MISSED' or 'NOT SCORED' end
+
+local NOT_SCORED = 'not scored (--no-eval); datamux eval %s does it'
+
+--- The report as text. results: Session:results(), completed (see complete); config: the run's; dir: its folder or nil.
 function M.text(results, config, dir)
   local r, out = results, {}
   local function say(...) out[#out + 1] = string.format(...) end
   say('%s · %s · %s, %.2f M parameters', config.name, config.task, recipe.words(config), r.parameters / 1e6)
-  if r.metric then
+  for _, text in ipairs(r.notices or {}) do say('notice: %s', text) end
+  if r.no_eval then
     say('')
-    say('dev: %s%s', scored(r), r.best_step and (', best weights (step %d)'):format(r.best_step) or '')
+    say(NOT_SCORED, dir or 'RUN')
+  elseif r.metric then
+    say('')
+    say('dev: %s%s', scored(r), best_weights(r))
     add_scores(say, r, config.mux.n)
   end
   if r.retrieval then
@@ -143,11 +203,70 @@ function M.text(results, config, dir)
       plural.of(r.retrieval_asked, 'position'),
       r.retrieval_all and (', %.4f over all instances'):format(r.retrieval_all) or '')
   end
+  for _, e in ipairs(not r.no_eval and r.expected or {}) do
+    say('  expected   %s at least %g   %s', e.metric, e.at_least, verdict(e))
+  end
   say('')
+  if r.examples_per_second then say('speed %s', speed(r, config)) end
   say('time %s · peak memory %.0f MiB · %s', duration(r.seconds), r.peak / 1048576, r.device)
-  if r.examples_per_second then say('scoring %.0f examples/s', r.examples_per_second) end
-  if dir then say('run %s', dir) end
+  if dir then say('configuration, log and metrics in %s', dir) end
   return table.concat(out, '\n')
+end
+
+-- Names and values of a run's scores and costs, as rows.
+local function measures(r, config)
+  local rows = { { 'measure', 'value' } }
+  local function add(name, form, ...) rows[#rows + 1] = { name, form:format(...) } end
+  if r.metric then
+    add(r.metric, '%.4f', r.value)
+    add('over the groupings: standard deviation, least, most', '%.4f, %.4f, %.4f', r.std, r.min, r.max)
+    if r.interval then add('95 % bootstrap', '%.4f to %.4f', r.interval.low, r.interval.high) end
+    for _, name in ipairs(others(r)) do add(name, '%.4f', r.metrics[name]) end
+    if r.paper and r.paper.value then
+      add('published protocol', '%.4f (%d of %d scored)', r.paper.value, r.paper.scored, r.paper.total)
+    end
+    if r.ensemble then add(('each text in %d slots, averaged'):format(r.ensemble.k), '%.4f', r.ensemble.value) end
+    if r.flips then
+      add(r.metrics.pearson and 'a score moves with other neighbours by' or 'answers that other neighbours change',
+        r.metrics.pearson and '%.4f' or '%.2f %%', r.metrics.pearson and r.flips or 100 * r.flips)
+    end
+  end
+  if r.retrieval then add('retrieval, held-out text', '%.4f', r.retrieval) end
+  for _, e in ipairs(not r.no_eval and r.expected or {}) do
+    add(('%s expected'):format(e.metric), 'at least %g: %s', e.at_least, verdict(e))
+  end
+  if r.examples_per_second then add('speed', '%s', speed(r, config)) end
+  add('time, training and its evaluations', '%s', duration(r.seconds))
+  add('peak memory', '%.0f MiB', r.peak / 1048576)
+  add('device', '%s', r.device)
+  return rows
+end
+
+--- The same in Markdown, to paste into a paper or a pull request.
+function M.markdown(results, config, dir)
+  local r, out = results, {}
+  local function paragraph(form, ...)
+    out[#out + 1] = form:format(...)
+    out[#out + 1] = ''
+  end
+  local function table_of(title, rows)
+    if not rows then return end
+    if title then paragraph('## %s', title) end
+    paragraph('%s', columns.markdown(rows, { true }))
+  end
+  paragraph('# %s', config.name)
+  paragraph('%s · %s · %.2f M parameters · precision %s · seed %d', config.task, recipe.words(config),
+    r.parameters / 1e6, config.precision, config.seed)
+  for _, text in ipairs(r.notices or {}) do paragraph('Notice: %s.', text) end
+  if r.no_eval then
+    paragraph(NOT_SCORED, dir or 'RUN')
+  elseif r.metric then
+    paragraph('Dev: %s%s.', scored(r), best_weights(r))
+  end
+  table_of(nil, measures(r, config))
+  table_of(r.entities and 'Entities' or 'Labels', class_rows(r))
+  table_of('Confusion', confusion_rows(r))
+  return (table.concat(out, '\n'))
 end
 
 --- The same as a table for JSON; schema 1.

@@ -1,7 +1,7 @@
 -- rundir.lua -- the folder of a run: never reused, never clobbered; and finding one to continue.
 --
 --   runs/NAME/20261124-021033-k3f9/   recipe.lua config.json env.json status.json metrics.jsonl log.txt
---                                     checkpoints/ report.txt report.json lock .datamux-run
+--                                     checkpoints/ report.txt report.md report.json lock .datamux-run
 --   runs/NAME/latest -> the newest that finished, else that can go on, else the newest
 local ffi = require 'ffi'
 local cjson = require 'cjson'

@@ -133,9 +133,7 @@ function M.open(model, data, o)
   end
   local notices, out = {}, set
   if not model.images and model.output ~= 'regress' then notices[1] = renumber(model, set) end
-  if set.scheme == 'IOB1' or set.scheme == 'IOBES' then
-    notices[#notices + 1] = ('%s input converted to IOB2'):format(set.scheme)
-  end
+  notices[#notices + 1] = conll.converted(set.scheme)
   if not model.images then out = encode.set(model.tokenizer, set, model.config.data.length) end
   local metrics = task.metrics(model.output, model.labels)
   local wanted = model.config.eval.metric

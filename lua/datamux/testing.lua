@@ -10,6 +10,7 @@ local checkpoint = require 'datamux.checkpoint'
 local fit = require 'datamux.models.fit'
 local launch = require 'datamux.launch'
 local log = require 'datamux.log'
+local report = require 'datamux.report'
 local sys = require 'datamux.sys'
 local train = require 'datamux.train'
 
@@ -124,14 +125,12 @@ end
 --- Session:results returns.
 function M.unmet(expect, results)
   local out = {}
-  for name, e in pairs(expect or {}) do
-    local value = results.metrics and results.metrics[name] or results[name]
-    if e.at_least and not (value and value >= e.at_least) then
-      out[#out + 1] = ('%s is %s, expected at least %g'):format(name, value and ('%.4f'):format(value) or 'not scored',
-        e.at_least)
+  for _, e in ipairs(report.expectations(expect, results)) do
+    if not e.met then
+      out[#out + 1] = ('%s is %s, expected at least %g'):format(e.metric, e.value and ('%.4f'):format(e.value)
+        or 'not scored', e.at_least)
     end
   end
-  table.sort(out)
   return out
 end
 

@@ -17,6 +17,8 @@ local errors = require 'datamux.errors'
 local estimate = require 'datamux.estimate'
 local capture = require 'datamux.capture'
 local checkpoint = require 'datamux.checkpoint'
+local conll = require 'datamux.data.conll'
+local json = require 'datamux.json'
 local saved = require 'datamux.saved'
 local C = core.C
 
@@ -27,11 +29,11 @@ local M = {}
 
 --- The parts a configuration names, ready to train: tokenizer, data, model, optimiser, stages.
 --- o: { run = run directory or nil (nothing is written), log = log, resume = state of a checkpoint or nil, room = bytes
---- of memory there are (default: what the device says) }.
+--- of memory there are (default: what the device says), no_eval = whether the final scores are left out }.
 --- Raises a user error (with an exit code) before any work when data are missing or do not fit, and when a step would
 --- take more memory than there is.
 function M.new(config, o)
-  local self = setmetatable({ config = config, run_dir = o.run, log = o.log }, Session)
+  local self = setmetatable({ config = config, run_dir = o.run, log = o.log, no_eval = o.no_eval }, Session)
   self.data = assemble.data(config)
   scope.precision(config.precision)
   local model = assemble.model(config, self.data)
@@ -288,7 +290,8 @@ end
 
 --- Final scores, with the best weights where a run directory holds them: what evaluate.score returns, and where asked
 --- for { paper (see evaluate.paper), ensemble = { k, value, metrics } }, { retrieval, retrieval_asked, retrieval_all,
---- seconds (of the run), peak, best_step, parameters, examples_per_second, history, device }.
+--- seconds (of the run), peak, best_step, best_epoch, parameters, examples_per_second, history, device, notices (what
+--- was done to the data), no_eval (true where nothing was scored) }.
 function Session:results()
   local o = self:evaluation_options()
   local best = self.run_dir and self.at.best and checkpoint.load_best(self.run_dir)
@@ -297,11 +300,10 @@ function Session:results()
     self.model:refresh()
   end
   local r, wish, dev = {}, self.config.eval, self.data.dev
-  if self.at.best then
+  if self.at.best and not self.no_eval then
     o.bootstrap = wish.bootstrap
     r = evaluate.score(self.model, dev, o, wish.groupings)
     r.examples_per_second = wish.groupings * r.total / r.seconds
-    r.best_step = self.at.best.step
     if wish.protocol == 'paper' then r.paper = evaluate.paper(self.model, dev, o) end
     if wish.ensemble > 1 then
       o.ensemble, o.detail = wish.ensemble, false
@@ -309,14 +311,17 @@ function Session:results()
       r.ensemble = { k = wish.ensemble, value = e.value, metrics = e.metrics }
     end
   end
-  if self.data.retrieval then
+  if self.at.best then r.best_step, r.best_epoch = self.at.best.step, self.at.best.epoch end
+  if self.data.retrieval and not self.no_eval then
     r.retrieval, r.retrieval_asked = evaluate.retrieval(self.model, self.data.held_out, o)
     o.all = true
     if wish.retrieval == 'all' then r.retrieval_all = evaluate.retrieval(self.model, self.data.held_out, o) end
   end
   r.seconds, r.history = self.at.seconds, self.at.history
   r.peak, r.parameters = scope.memory().peak, self.model:count()
-  r.device = scope.about()
+  r.device, r.no_eval = scope.about(), self.no_eval or nil
+  local task = self.data.task
+  r.notices = json.list { conll.converted(task.train.scheme) or conll.converted(task.dev.scheme) }
   return r
 end
 

@@ -115,9 +115,10 @@ describe('a task of your own', function()
     end
     local ok, why = pcall(function()
       local best = {}
-      for step = 1, 3 do best[step] = s:evaluate({ name = 'train', task = true }, step).best end
+      for step = 1, 3 do best[step] = s:evaluate(s.stages[#s.stages], step, C.dm_clock()).best end
       assert.are.same({ true, true, false }, best)
-      assert.are.same({ metric = 'loss', value = 0.5, accuracy = 0.2, step = 2 }, s.at.best)
+      local epoch = 2 / s.stages[#s.stages].loader:steps_per_epoch()
+      assert.are.same({ metric = 'loss', value = 0.5, accuracy = 0.2, step = 2, epoch = epoch }, s.at.best)
     end)
     evaluate.score = score
     assert.is_true(ok, tostring(why))
@@ -127,5 +128,14 @@ describe('a task of your own', function()
     local ok, e = pcall(session, 'synthetic', { 'eval.ensemble=3' })
     assert.is_false(ok)
     assert.are.equal('eval.ensemble is 3, expected at most mux.n = 2: each text takes another slot', e.message)
+  end)
+
+  it('says when it rewrote the scheme of tags', function()
+    write('iob1.conll', 40, 3, function(next_)
+      local city = words[5 + next_(3)]
+      return ('%s O\n%s I-LOC\n%s B-LOC\n'):format(words[next_(5)], city, city)
+    end)
+    local s = session({ type = 'tag', train = 'iob1.conll', dev = 'iob1.conll' }, { 'train.steps=1', 'warmup.steps=0' })
+    assert.are.same({ 'IOB1 input converted to IOB2' }, s:run().notices)
   end)
 end)

@@ -17,9 +17,9 @@ local function said(o, fn)
   local function write(_, ...)
     for _, s in ipairs { ... } do out[#out + 1] = s end
   end
-  io.stderr = { write = write, flush = function() end }
+  rawset(io, 'stderr', { write = write, flush = function() end })
   local ok, why = pcall(fn, l)
-  io.stderr = stderr
+  rawset(io, 'stderr', stderr)
   l:close()
   local text, metrics = sys.read(dir .. '/log.txt'), sys.read(dir .. '/metrics.jsonl')
   sys.remove(dir)

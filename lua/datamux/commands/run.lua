@@ -11,6 +11,7 @@ function M.configure(p)
   p:option('--sweep', 'key=a,b or key=1..3, several: every combination as a run, one table'):argname 'KEY=LIST'
     :args '+':count '*':action 'concat'
   p:option('--stop-after', 'save and stop after 90s, 30m, 2h'):argname 'TIME'
+  p:flag('--no-eval', 'train and save, without the final scores')
 end
 
 local function banner(config, session, run, version)
@@ -126,7 +127,7 @@ function M.train(recipe, o, more)
   local checkpoint, json = require 'datamux.checkpoint', require 'datamux.json'
   local config, list = launch.resolve(recipe, o, more)
   if o.dry_run then return dry_run(o, list) end
-  local session = require('datamux.train').new(config, {})
+  local session = require('datamux.train').new(config, { no_eval = o.no_eval })
   local run, unfinished = open_run(recipe, config, list, o, more)
   local log = require('datamux.log').new { mode = launch.progress(o), columns = host.columns,
                                            every = config.log.every, run = run.dir,
@@ -167,8 +168,10 @@ function M.train(recipe, o, more)
     return errors.codes.stopped, nil, run.dir
   end
   local report = require 'datamux.report'
+  report.complete(results, config, tonumber(os.getenv 'DATAMUX_GPU_PRICE'))
   local text = report.text(results, config, run.dir)
   sys.write(run.dir .. '/report.txt', text .. '\n')
+  sys.write(run.dir .. '/report.md', report.markdown(results, config, run.dir))
   sys.write(run.dir .. '/report.json', json.encode(report.table(results, config), true) .. '\n')
   at.code, at.accuracy = 0, results.accuracy
   rundir.close(run, 'finished', at)

@@ -103,6 +103,11 @@ local function names_of(sentences, scheme)
   return out
 end
 
+--- What reading did to tags of a scheme (see scheme), as a sentence; nil where it left them as they are.
+function M.converted(scheme)
+  return (scheme == 'IOB1' or scheme == 'IOBES') and scheme .. ' input converted to IOB2' or nil
+end
+
 --- Reads a file. spec: { text (column of words), label (column of tags, 'last', or nil: not read), labels (names; nil:
 --- those that occur), format (conll or jsonl with lists) }. Returns { n, words (list of lists), gold (lists of label
 --- numbers from 0), lines, label_names, scheme (as the file has it), path }. Raises (code 3) with file and line.
