@@ -148,8 +148,8 @@ double dm_device_room(dm_device *d);
 /* 1 if the device stores and computes this dtype, else 0. */
 int32_t dm_device_takes(const dm_device *d, int32_t dtype);
 
-/* Why the device does not compute in bf16, "" where it does. */
-const char *dm_device_lacks(const dm_device *d);
+/* OK where the device computes in this dtype, f32 or bf16. Errors: EDEVICE with the reason. */
+dm_status dm_device_computes(const dm_device *d, int32_t dtype);
 
 /* Threads of the CPU backend; n < 1 gives the default (DATAMUX_THREADS, else the physical cores). */
 void dm_threads_set(int32_t n);

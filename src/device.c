@@ -155,7 +155,11 @@ dm_status dm_device_open(dm_device **out, const char *name) {
 const char *dm_device_name(const dm_device *d) { return d->name; }
 const char *dm_device_about(const dm_device *d) { return d->about; }
 int32_t dm_device_takes(const dm_device *d, int32_t dtype) { return d->backend->takes(d, dtype); }
-const char *dm_device_lacks(const dm_device *d) { return d->lacks; }
+
+dm_status dm_device_computes(const dm_device *d, int32_t dtype) {
+  if (dm_device_takes(d, dtype)) return DM_OK;
+  return dm_fail(DM_EDEVICE, "precision: bf16 on %s, expected f32: %s", d->name, d->lacks);
+}
 
 dm_status dm_device_capture(dm_device *d, int32_t what, void **graph) {
   if (!d->backend->capture) return dm_fail(DM_ECAPTURE, "capture: %s cannot record, expected a CUDA device", d->name);

@@ -30,7 +30,7 @@ end
 
 -- Adds a batch's logits where they belong: rows of examples, or of their tokens.
 local function collect(out, set, batch, q, logits)
-  local v, K = logits:host(), logits:cols()
+  local v, K = logits:real():host(), logits:cols()
   if not out.values then
     out.K = K
     out.values = doubles(math.max(1, set.tags and set.offset[set.n] * K or set.n * K))

@@ -252,11 +252,12 @@ was there before is unchanged; nothing is left half-written.
 
   E402 = { 'the device cannot be used', [[
 The device that was asked for is not there, or its driver refuses. device=cuda never falls back to
-the CPU; device=auto takes the GPU where it can be used, else the CPU.
+the CPU; device=auto takes the GPU where it can be used, else the CPU. precision=bf16 on the CPU needs
+a processor with AVX512-BF16 or AMX-BF16.
 
   datamux --devices           what can compute here, and why the rest cannot
   datamux doctor]],
-           fix = 'device=cpu; what can compute here: datamux --devices' },
+           fix = 'what can compute here: datamux --devices; device=cpu and precision=f32 always can' },
 
   E404 = { 'a library or program that is not installed', [[
 Some libraries and programs are used only when they are needed; the message names the Debian package.

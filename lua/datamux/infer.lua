@@ -37,10 +37,11 @@ end
 
 --- Lets the parameters of a model that is not built lie in an open safetensors file (safetensors.open), which stays
 --- open as long as they live. Returns the model, ready to run without gradients; nil where that cannot be: on another
---- device than the CPU, or the file holds other tensors than the model has.
+--- device than the CPU, in bf16, or where the file holds other tensors than the model has.
 function M.map(model, file)
   local list = model:tensors()
-  if core.real_size ~= 4 or not scope.about():find '^cpu' or not belongs(list, file) then return nil end
+  if core.real_size ~= 4 or scope.compute ~= 'f32' or not scope.about():find '^cpu' then return nil end
+  if not belongs(list, file) then return nil end
   local out = ffi.new 'dm_arena *[1]'
   check(C.dm_arena_new(out, scope.device()))
   local arena = ffi.gc(out[0], C.dm_arena_free)

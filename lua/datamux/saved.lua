@@ -361,31 +361,43 @@ local function open_published(folder, path, ids)
     m.model, m.report
 end
 
+local function refuse_bf16(d, path)
+  local why = d.data.int8 and 'its weights are int8' or fit.images(d.config) and 'it reads images'
+  if why then errors.raise('E215', { what = ('%s: %s, expected f32'):format(path, why), fix = 'leave out --bf16' }) end
+end
+
 --- Loads a finished model. path: a run directory (its best weights), RUN:best, RUN:last, RUN:step-N, a folder with a
 --- link `latest`, a model folder, a folder of Hugging Face (RoBERTa or BERT with a head of classification), DataMUX or
 --- MUX-PLM, or the name of one that is in the cache (see hub.lua). o: { allow = { missing = true, unexpected = true }
 --- }: tensors that may be missing (they get their initial values) or left over; o.int8: the encoder's products in int8
---- (see infer.int8); o.ids: see import.load. Raises (code 7) for what is damaged or does not fit, tensor by tensor.
+--- (see infer.int8); o.bf16: in bf16, and from then on whatever this process computes (see scope.precision); o.ids: see
+--- import.load. Raises (code 7) for what is damaged or does not fit, tensor by tensor.
 --- Returns { model, tokenizer, labels, n, output ('classify' | 'regress' | 'tag'), pairs (whether it reads two texts),
 --- scores ({ metric, value, accuracy } on its dev set, as its report or its folder says; nil where it says nothing),
---- images (whether it reads images; those have no tokenizer), dtype ('f32' | 'int8'), config, path, step, report }.
+--- images (whether it reads images; those have no tokenizer), dtype ('f32' | 'bf16' | 'int8'), config, path, step,
+--- report }.
 function M.load(path, o)
   o = o or {}
   local at = locate(path)
+  if o.bf16 then
+    if o.int8 then errors.raise('E215', { what = 'bf16 and int8, expected one of them', fix = 'leave out one' }) end
+    scope.precision 'bf16'
+  end
   local d, file, step, net, report
   if at.folder then sums.verify(at.folder) end
   if at.folder and import.is(at.folder) then
     d, file, net, report = open_published(at.folder, path, o.ids)
   else
     d, file, step = open(at)
+    if o.bf16 then refuse_bf16(d, path) end
     net, report = network(d, file, path, o.allow or {})
   end
   if o.int8 and not d.data.int8 then infer.int8(net) end
+  local dtype = (o.int8 or d.data.int8) and 'int8' or o.bf16 and 'bf16' or 'f32'
   return setmetatable({ model = net, tokenizer = d.data.tok, labels = d.data.label_names, n = d.config.mux.n,
     output = d.data.output or 'classify', pairs = d.data.pairs or false, config = d.config, path = path, step = step,
     scores = not o.int8 and (scores_of(results_of(at)) or d.data.scores) or nil, report = report, file = file,
-    data = d.data, images = fit.images(d.config),
-    recorder = capture.new(d.config.capture), dtype = (o.int8 or d.data.int8) and 'int8' or 'f32' }, Model)
+    data = d.data, images = fit.images(d.config), recorder = capture.new(d.config.capture), dtype = dtype }, Model)
 end
 
 --- The model card of a model: its README.md, or what it would be.
@@ -431,7 +443,7 @@ local function forward(self, batch)
   local q = self.model:prepare(batch, { seed = 0, step = 0, task = true })
   local logits = self.recorder:run('forward', run, q, self.model).logits
   batch.at, batch.answers = q.task and q.task.at, q.task and q.task.count or logits:rows()
-  return logits:host(), logits:cols()
+  return logits:real():host(), logits:cols()
 end
 
 --- The network's answers to a batch (see predict.lua): logits as a C array [R, K], and K; batch.answers = R, and for

@@ -49,10 +49,7 @@ function M.precision(name)
   if name ~= 'f32' and name ~= 'bf16' then
     core.raise(("precision: '%s', expected f32 or bf16"):format(tostring(name)))
   end
-  if C.dm_device_takes(M.device(), core.dtypes[name]) == 0 then
-    core.raise(('precision: %s on %s, expected f32: %s'):format(name, ffi.string(C.dm_device_name(M.device())),
-      ffi.string(C.dm_device_lacks(M.device()))))
-  end
+  check(C.dm_device_computes(M.device(), core.dtypes[name]))
   M.compute = name
 end
 

@@ -176,14 +176,17 @@ function Tensor:pointer()
   return ffi.cast(ptype[self.c.dtype], self.c.data)
 end
 
+--- Itself, or where it is bf16 its values in f32: for what reads numbers.
+function Tensor:real()
+  if self.c.dtype ~= C.DM_BF16 then return self end
+  local f = Tensor.new(self:shape(), 'f32')
+  check(C.dm_cast(f.c, self.c))
+  return f
+end
+
 --- The values as a flat list of numbers.
 function Tensor:totable()
-  if self.c.dtype == C.DM_BF16 then
-    local f = Tensor.new(self:shape(), 'f32')
-    check(C.dm_cast(f.c, self.c))
-    return f:totable()
-  end
-  local host, out = self:host(), {}
+  local host, out = self:real():host(), {}
   for i = 1, self:numel() do out[i] = host[i - 1] end
   return out
 end
@@ -193,7 +196,7 @@ function Tensor:item()
   if self:numel() ~= 1 then
     core.raise(('item: tensor has %d elements, expected 1'):format(self:numel()))
   end
-  return tonumber(self:host()[0])
+  return tonumber(self:real():host()[0])
 end
 
 --- A lasting copy: outlives the step.
@@ -228,11 +231,7 @@ function Tensor:__tostring()
   local head = ('%s[%s] %s'):format(self:dtype(), table.concat(self:shape(), ', '), device)
   if self:numel() == 0 then return head .. '  empty' end
   if self.c.dtype == C.DM_BF16 then
-    return scope.step(function()
-      local f = Tensor.new(self:shape(), 'f32')
-      check(C.dm_cast(f.c, self.c))
-      return (tostring(f):gsub('^f32', 'bf16'))
-    end)
+    return scope.step(function() return (tostring(self:real()):gsub('^f32', 'bf16')) end)
   end
   local out = { head }
   if self.c.dtype == C.DM_F32 then

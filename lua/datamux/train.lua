@@ -34,8 +34,8 @@ local M = {}
 --- take more memory than there is.
 function M.new(config, o)
   local self = setmetatable({ config = config, run_dir = o.run, log = o.log, no_eval = o.no_eval }, Session)
-  self.data = assemble.data(config)
   scope.precision(config.precision)
+  self.data = assemble.data(config)
   local model = assemble.model(config, self.data)
   self.stages = assemble.stages(config, self.data)
   estimate.fit(config, model, self.data, self.stages, o.room or scope.room())

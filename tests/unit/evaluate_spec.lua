@@ -21,7 +21,8 @@ local function logits(rows, K, fn)
   for r = 0, rows - 1 do
     for j = 0, K - 1 do v[r * K + j] = fn(r, j) end
   end
-  return { host = function() return v end, rows = function() return rows end, cols = function() return K end }
+  return { host = function() return v end, rows = function() return rows end, cols = function() return K end,
+           real = function(self) return self end }
 end
 
 -- answer(i, slot) -> list of K logits.

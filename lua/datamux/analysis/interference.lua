@@ -52,7 +52,7 @@ local function states(item, order, rows)
     scope.step(function()
       local q = item.net:prepare(batches:batch(0, k - 1), { seed = SEED, step = k, task = true })
       local z = item.net:read(q, item.net:states(q))
-      local v = z:host()
+      local v = z:real():host()
       width = z:cols()
       out = out or ffi.new('double[?]', rows * N * width)
       local at = (k - 1) * ANCHORS * N

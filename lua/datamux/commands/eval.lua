@@ -25,6 +25,7 @@ function M.configure(p)
   p:option('--mates', 'groupings with other neighbours that scores are averaged over'):convert(whole):argname 'K'
   p:option('--ensemble', 'read each text in K slots and average'):convert(whole):default '1':argname 'K'
   p:flag('--int8', 'the encoder\'s products in 8-bit integers (CPU)')
+  p:flag('--bf16', 'the network in bf16 (CUDA; CPU with AVX512-BF16)')
   p:option('--protocol', 'which score counts: all examples, or as the published scripts, which drop the tail')
     :choices { 'full', 'paper' }:default 'full'
   p:option('--bootstrap', 'samples of the 95 % interval'):convert(whole):default '1000':argname 'SAMPLES'
@@ -69,7 +70,7 @@ function M.run(o)
   local evaluate, report, json = require 'datamux.evaluate', require 'datamux.report', require 'datamux.json'
   require('datamux.launch').device(o.device, o.threads)
   local saved = require 'datamux.saved'
-  local model = saved.load(o.model, { int8 = o.int8 })
+  local model = saved.load(o.model, { int8 = o.int8, bf16 = o.bf16 })
   local set = require('datamux.score_set').open(model, o.data or 'dev', o)
   local floors = o.floors or {}
   check_floors(floors, set.task)

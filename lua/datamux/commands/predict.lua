@@ -48,6 +48,7 @@ function M.configure(p)
   p:option('--group', 'texts that share a row: of like length (within 64 rows), or strictly by position')
     :choices { 'length', 'file' }:default 'length'
   p:flag('--int8', 'the encoder\'s products in 8-bit integers (CPU)')
+  p:flag('--bf16', 'the network in bf16 (CUDA; CPU with AVX512-BF16)')
   p:option('--rows', 'rows in a batch'):convert(whole(1)):argname 'R'
   p:option('--flush', 'standard input: answer what is there after so many ms of silence; 0: never'):convert(whole(0))
     :default '200':argname 'MS'
@@ -134,7 +135,7 @@ end
 function M.run(o)
   local launch, errors = require 'datamux.launch', require 'datamux.errors'
   launch.device(o.device, o.threads)
-  local model = require('datamux.saved').load(o.model, { int8 = o.int8 })
+  local model = require('datamux.saved').load(o.model, { int8 = o.int8, bf16 = o.bf16 })
   if model.images then return images(model, o) end
   local files = {}
   for i, name in ipairs(#o.files > 0 and o.files or { '-' }) do files[i] = glue_file(o, name) end
