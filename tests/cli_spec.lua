@@ -216,6 +216,7 @@ describe('a run', function()
     assert.is_nil(out:find('scored 800', 1, true))
     local r = cjson.decode(sys.read(dir .. '/quickstart/latest/report.json'))
     assert.are.same({ true, nil }, { r.no_eval, r.value })
+    assert.are.same({}, require('datamux.finished').all(dir, {}))         -- nothing to put into a table
     code, out, err = run('eval ' .. dir .. '/quickstart/latest --mates 1')
     assert.are.equal(0, code, err)
     contains(out, 'scored 800/800')

@@ -75,11 +75,12 @@ function M.recipe(o)
   return recipe
 end
 
---- The words key=value of parsed options, with --seed and --device among them.
+--- The words key=value of parsed options, with --seed, --device and --name among them.
 function M.words(o)
   local words = {}
   if o.device then words[1] = 'device=' .. o.device end
   if o.seed then words[#words + 1] = 'seed=' .. o.seed end
+  if o.run_name then words[#words + 1] = 'name=' .. o.run_name end
   for _, w in ipairs(o.overrides or {}) do
     if not is_override(w) then
       errors.raise('E200', { what = ("unexpected argument '%s' after the recipe '%s', expected key=value"):format(w,

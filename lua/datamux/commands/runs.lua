@@ -5,7 +5,9 @@ local RUN = 'a folder of a run, NAME/latest, NAME, or an id'
 
 function M.configure(p)
   p:command_target 'action'
-  p:command('ls', 'every run with its state and score'):argument('name', 'only runs of this recipe'):args '?'
+  local l = p:command('ls', 'every run with its state and score')
+  l:argument('name', 'only runs of this recipe'):args '?'
+  l:option('--tag', 'only runs with this tag; several: with all of them'):target 'tags':argname 'KEY=VALUE':count '*'
   p:command('show', 'state, score, and what differs from the defaults'):argument('run', RUN)
   p:command('compare', 'the values and scores in which runs differ'):argument('runs', RUN):args '2+'
   local e = p:command('export', 'the metrics, each step once')
@@ -25,8 +27,10 @@ end
 local function facts(run)
   local report = decode(run.dir .. '/report.json')
   local s = run.status
+  local tags, tagged = require('datamux.rundir').tags_of(run.dir)
   return { name = run.name, id = run.id, dir = run.dir, state = s.state, step = s.step, accuracy = report.accuracy,
-           std = report.std, retrieval = report.retrieval, seconds = report.seconds, resume = s.resume }
+           std = report.std, retrieval = report.retrieval, seconds = report.seconds, resume = s.resume, tags = tags,
+           tagged = tagged ~= '' and tagged or nil }
 end
 
 local function emit(o, value, text)
@@ -38,15 +42,19 @@ local actions = {}
 
 function actions.ls(o)
   local columns, rundir, json = require 'datamux.columns', require 'datamux.rundir', require 'datamux.json'
+  local wanted, any = rundir.tags(o.tags) or {}, false
   local list, rows = json.list {}, { { 'name', 'id', 'state', 'step', 'accuracy', 'seconds' } }
   for _, run in ipairs(rundir.all(o.out)) do
-    if not o.name or run.name == o.name then
-      local f = facts(run)
+    local f = (not o.name or run.name == o.name) and facts(run)
+    for k, v in pairs(wanted) do f = f and f.tags[k] == v and f end
+    if f then
       list[#list + 1] = f
       rows[#rows + 1] = { f.name, f.id, f.state or '-', columns.number(f.step, '%d'), columns.number(f.accuracy),
-                          columns.number(f.seconds, '%.1f') }
+                          columns.number(f.seconds, '%.1f'), f.tagged }
+      any = any or f.tagged ~= nil
     end
   end
+  if any then rows[1][7] = 'tags' end
   return emit(o, list, columns.text(rows))
 end
 
@@ -67,6 +75,7 @@ function actions.show(o)
   end)
   local head = { { 'run', run.dir }, { 'state', f.state or '-' }, { 'step', columns.number(f.step, '%d') },
                  { 'accuracy', columns.number(f.accuracy) }, { 'device', env.device or '-' } }
+  if f.tagged then head[#head + 1] = { 'tags', f.tagged } end
   if f.state == 'stopped' or f.state == 'failed' then head[#head + 1] = { 'continue', f.resume or '-' } end
   f.values, f.env = changed, env
   return emit(o, f, columns.text(head) .. '\n\n' .. columns.text(rows))
