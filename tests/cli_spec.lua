@@ -22,7 +22,8 @@ local function run(args, o)
     sys.write(dir .. '/in', o.input)
     input = ' < ' .. dir .. '/in'
   end
-  local line = ('%s %s %s > %s/out 2> %s/err%s; echo $? > %s/code'):format(o.env or '', exe, args, dir, dir, input, dir)
+  local line = ('XDG_CONFIG_HOME=/nowhere %s %s %s > %s/out 2> %s/err%s; echo $? > %s/code'):format(o.env or '', exe,
+    args, dir, dir, input, dir)
   os.execute(line)
   local code, out, err = tonumber(sys.read(dir .. '/code')), sys.read(dir .. '/out'), sys.read(dir .. '/err')
   sys.remove(dir)
