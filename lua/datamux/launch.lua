@@ -112,13 +112,24 @@ local function likely()
   return require('datamux.ffi').C.dm_device_likely() ~= 0 and 'cuda' or 'cpu'
 end
 
+-- Raises E202 where a run cannot have a folder of its name.
+local function check_name(list)
+  for _, e in ipairs(list) do
+    if e.path == 'name' and not e.value:find '^[^./%c][^/%c]*$' then
+      errors.raise('E202', { what = ("'name' is '%s', expected what can name a folder: no '/', no '.' at the front")
+        :format(e.value), where = e.from, fix = 'name=NAME' })
+    end
+  end
+end
+
 --- Resolves a recipe under parsed options, taking the device it names (with --dry-run, of `auto` the likely one, which
 --- is not opened): configuration, list of values with origins. more: further words, above the others. Raises what
---- recipe.resolve does, and E402 where the device is not there.
+--- recipe.resolve does, E202 for a name that no folder can have, and E402 where the device is not there.
 function M.resolve(recipe, o, more)
   local words, extra = M.words(o), { set = os.getenv 'DATAMUX_SET', configs = o.config }
   for _, w in ipairs(more or {}) do words[#words + 1] = w end
   local config, list = recipe:resolve(words, nil, extra)
+  check_name(list)
   local guess = o.dry_run and config.device == 'auto'
   if guess and not next(recipe.table.profiles or {}) then return config, list end            -- nothing depends on it
   local about = guess and likely() or M.device(config.device, o.threads)

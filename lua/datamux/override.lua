@@ -18,7 +18,6 @@ function M.expectation(e)
   if e.min then text = text .. (' >= %g'):format(e.min) end
   if e.max then text = text .. (e.min and ' and' or '') .. (' <= %g'):format(e.max) end
   if e.also then text = text .. (" or '%s'"):format(e.also) end
-  if e.folder then text = text .. " that can name a folder: no '/', no '.' at the front" end
   return text
 end
 
@@ -45,7 +44,6 @@ local function fits(e, v)
   elseif type(v) ~= e.kind then
     return false
   end
-  if e.folder then return v:find '^[^./%c][^/%c]*$' ~= nil end
   if not e.choice then return true end
   for _, c in ipairs(e.choice) do
     if v == c then return true end

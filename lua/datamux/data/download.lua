@@ -94,7 +94,8 @@ end
 --- Adds what `url`, or its mirror, has beyond the bytes of `part` to it. token: for servers that want one, or nil.
 --- Returns true, or nil, the reason, and the status that the server gave (0: none).
 function M.url(url, part, token)
-  local address, ok = M.address(url), nil
+  local address = M.address(url)
+  local ok
   ok, curl = pcall(ffi.load, 'libcurl.so.4')
   if not ok then return nil, 'libcurl.so.4 is not installed (Debian: libcurl4)', 0 end
   local have = lfs.attributes(part, 'size') or 0
