@@ -22,7 +22,8 @@ local function run(args, o)
     sys.write(dir .. '/in', o.input)
     input = ' < ' .. dir .. '/in'
   end
-  local line = ('%s %s %s > %s/out 2> %s/err%s; echo $? > %s/code'):format(o.env or '', exe, args, dir, dir, input, dir)
+  local line = ('XDG_CONFIG_HOME=/nowhere %s %s %s > %s/out 2> %s/err%s; echo $? > %s/code'):format(o.env or '', exe,
+    args, dir, dir, input, dir)
   os.execute(line)
   local code, out, err = tonumber(sys.read(dir .. '/code')), sys.read(dir .. '/out'), sys.read(dir .. '/err')
   sys.remove(dir)
@@ -201,6 +202,7 @@ describe('a run', function()
     assert.is_nil(out:find('scored 800', 1, true))
     local r = cjson.decode(sys.read(dir .. '/quickstart/latest/report.json'))
     assert.are.same({ true, nil }, { r.no_eval, r.value })
+    assert.are.same({}, require('datamux.finished').all(dir, {}))         -- nothing to put into a table
     code, out, err = run('eval ' .. dir .. '/quickstart/latest --mates 1')
     assert.are.equal(0, code, err)
     contains(out, 'scored 800/800')

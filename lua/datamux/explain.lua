@@ -159,6 +159,14 @@ finished. The run is too young, or its recipe has no such stage (retrieval witho
   datamux runs show RUN]],
            fix = 'datamux runs show RUN says how far it is' },
 
+  E221 = { 'the file of your own defaults cannot be used', [[
+$XDG_CONFIG_HOME/datamux/config.lua, else ~/.config/datamux/config.lua, is a Lua file that returns a
+table with some of: device, threads, out, progress, color, gpu_price, mirrors. Keys of recipes are
+refused there: what a run does must be seen in its recipe and its command line.
+
+  return { threads = 4, progress = 'lines', gpu_price = 3 }
+  datamux doctor              says where the file is looked for]] },
+
   E301 = { 'a label that is not expected', [[
 A line has a label outside the set, or all lines have the same one. The message gives the file and
 line. Labels are names or numbers as the task defines them; for files of your own, task.labels lists

@@ -34,10 +34,10 @@ local function command_of(env)
   return table.concat(out, ' ')
 end
 
--- One run, or nil where its files are not all there.
+-- One run, or nil where its files are not all there, or nothing was scored.
 local function read(run)
   local config, report = decode(run.dir .. '/config.json'), decode(run.dir .. '/report.json')
-  if not config or not report then return nil end
+  if not config or not report or report.no_eval then return nil end
   local values = {}
   for path, e in pairs(config) do values[path] = e.value end
   for k, v in pairs(report) do
@@ -92,32 +92,8 @@ function M.cell(r) return ('%s|%s|%d'):format(r.task, r.model, r.n) end
 
 local free = { '^log%.', '^save%.', '^expect%.', '^name$', '^device$', '^profile$' }
 
-local function alike(a, b)
-  if type(a) ~= 'table' or type(b) ~= 'table' then return a == b end
-  for i = 1, math.max(#a, #b) do
-    if a[i] ~= b[i] then return false end
-  end
-  return true
-end
-
 --- Whether a run (values: path -> value) has the values of a resolved list (see recipe.resolve), but for its name, its
 --- device, how it reports and what it expects. A key that the run does not know has its default.
-function M.same(values, list)
-  local seen = {}
-  for _, e in ipairs(list) do
-    seen[e.path] = true
-    local skip = false
-    for _, pattern in ipairs(free) do skip = skip or e.path:find(pattern) end
-    local value = values[e.path]
-    if value == nil then value = e.default end
-    if not skip and not alike(value, e.value) then return false end
-  end
-  for path in pairs(values) do
-    local skip = seen[path]
-    for _, pattern in ipairs(free) do skip = skip or path:find(pattern) end
-    if not skip then return false end
-  end
-  return true
-end
+function M.same(values, list) return rundir.difference(values, list, free) == nil end
 
 return M

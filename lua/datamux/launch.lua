@@ -75,11 +75,12 @@ function M.recipe(o)
   return recipe
 end
 
---- The words key=value of parsed options, with --seed and --device among them.
+--- The words key=value of parsed options, with --seed, --device and --name among them.
 function M.words(o)
   local words = {}
   if o.device then words[1] = 'device=' .. o.device end
   if o.seed then words[#words + 1] = 'seed=' .. o.seed end
+  if o.run_name then words[#words + 1] = 'name=' .. o.run_name end
   for _, w in ipairs(o.overrides or {}) do
     if not is_override(w) then
       errors.raise('E200', { what = ("unexpected argument '%s' after the recipe '%s', expected key=value"):format(w,
@@ -111,13 +112,24 @@ local function likely()
   return require('datamux.ffi').C.dm_device_likely() ~= 0 and 'cuda' or 'cpu'
 end
 
+-- Raises E202 where a run cannot have a folder of its name.
+local function check_name(list)
+  for _, e in ipairs(list) do
+    if e.path == 'name' and not e.value:find '^[^./%c][^/%c]*$' then
+      errors.raise('E202', { what = ("'name' is '%s', expected what can name a folder: no '/', no '.' at the front")
+        :format(e.value), where = e.from, fix = 'name=NAME' })
+    end
+  end
+end
+
 --- Resolves a recipe under parsed options, taking the device it names (with --dry-run, of `auto` the likely one, which
 --- is not opened): configuration, list of values with origins. more: further words, above the others. Raises what
---- recipe.resolve does, and E402 where the device is not there.
+--- recipe.resolve does, E202 for a name that no folder can have, and E402 where the device is not there.
 function M.resolve(recipe, o, more)
   local words, extra = M.words(o), { set = os.getenv 'DATAMUX_SET', configs = o.config }
   for _, w in ipairs(more or {}) do words[#words + 1] = w end
   local config, list = recipe:resolve(words, nil, extra)
+  check_name(list)
   local guess = o.dry_run and config.device == 'auto'
   if guess and not next(recipe.table.profiles or {}) then return config, list end            -- nothing depends on it
   local about = guess and likely() or M.device(config.device, o.threads)

@@ -188,8 +188,12 @@ function M.complete(key, where, value)
   if #found == 0 then found = loose end
   if #found == 1 then return found[1], leaves[found[1]] end
   if #found > 1 then
+    local last = found[#found]                           -- the last that takes the value: a fix that works
+    for _, path in ipairs(found) do
+      if value and pcall(M.parse, path, leaves[path], value) then last = path end
+    end
     errors.raise('E206', { what = ("key '%s' could be %s"):format(key, table.concat(found, ', ')), where = where,
-                           fix = ('%s=%s'):format(found[#found], value or 'VALUE') })
+                           fix = ('%s=%s'):format(last, value or 'VALUE') })
   end
   M.unknown(key, where, nil, value)
 end

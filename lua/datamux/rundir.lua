@@ -98,11 +98,47 @@ local function environment(o)
     command = json.list(o.args or {}), version = ffi.string(C.dm_version()), luajit = jit.version,
     gemm = ffi.string(C.dm_gemm_library()), device = require('datamux.scope').about(), threads = C.dm_threads(),
     host = first_line '/proc/sys/kernel/hostname', kernel = first_line '/proc/sys/kernel/osrelease', cpu = cpu,
-    git = git(o.recipe), folder = require('lfs').currentdir() }
+    tags = o.tags, git = git(o.recipe), folder = require('lfs').currentdir() }
+end
+
+--- Tags of words key=value, as name -> value; nil where there are none. Raises E200.
+function M.tags(words)
+  local out = {}
+  for _, w in ipairs(words or {}) do
+    local k, v = w:match '^([%w_.-]+)=(.+)$'
+    if not k then
+      errors.raise('E200', { what = ("--tag is '%s', expected KEY=VALUE"):format(w), fix = '--tag study=lr' })
+    end
+    out[k] = v
+  end
+  return next(out) and out or nil
+end
+
+-- What env.json of a run says.
+local function read_environment(dir)
+  local ok, t = pcall(cjson.decode, sys.read(dir .. '/env.json') or '')
+  return ok and t or {}
+end
+
+--- The tags of a run, name -> value, and as text: "a=1 b=2".
+function M.tags_of(dir)
+  local tags, out = read_environment(dir).tags or {}, {}
+  for k, v in pairs(tags) do out[#out + 1] = k .. '=' .. v end
+  table.sort(out)
+  return tags, table.concat(out, ' ')
+end
+
+-- Gives a run that goes on further tags.
+local function add_tags(dir, tags)
+  if not tags then return end
+  local t = read_environment(dir)
+  t.tags = t.tags or {}
+  for k, v in pairs(tags) do t.tags[k] = v end
+  sys.write(dir .. '/env.json', json.encode(t, true) .. '\n')
 end
 
 --- Makes the folder of a new run. o: { out, name, recipe (its file), list (values with origins), args (command
---- line), resume = function(id) -> the command that continues it }. Returns { dir, lock, resume }.
+--- line), tags (see tags), resume = function(id) -> the command that continues it }. Returns { dir, lock, resume }.
 function M.create(o)
   local parent = ('%s/%s'):format(M.root(o.out), o.name)
   sys.mkdir(parent)
@@ -179,21 +215,45 @@ function M.unfinished(out, name)
   end
 end
 
--- Raises E212 where a value differs from the one the run was started with.
-local function same_values(dir, list)
-  local saved = cjson.decode(sys.read(dir .. '/config.json'))
-  for _, e in ipairs(list) do
-    local was = saved[e.path] and saved[e.path].value
-    if type(e.value) ~= 'table' and was ~= e.value and not e.path:find '^log%.' and not e.path:find '^save%.'
-      and not e.path:find '^expect%.' then
-      errors.raise('E212', { what = ("'%s' is %s, but run %s was started with %s"):format(e.path, tostring(e.value),
-        dir, tostring(was)), where = e.from, fix = ('%s=%s, or leave out --resume to start a new run'):format(e.path,
-        tostring(was)) })
+local function text_of(v)
+  if v == nil then return 'none' end
+  return type(v) == 'table' and table.concat(v, ',') or tostring(v)
+end
+
+--- Where the values of a run (path -> value) are not those of a resolved list (see recipe.resolve): path, what the run
+--- has, what the list has (as text, none for nothing), and where that is from; nil where they agree. A key that the run
+--- does not know, for it is of an older version, has its default there. free: patterns of paths that may differ.
+function M.difference(values, list, free)
+  local seen = {}
+  local function may_differ(path)
+    for _, pattern in ipairs(free) do
+      if path:find(pattern) then return true end
     end
+  end
+  for _, e in ipairs(list) do
+    seen[e.path] = true
+    local was = values[e.path]
+    if was == nil then was = e.default end
+    was = text_of(was)
+    if was ~= text_of(e.value) and not may_differ(e.path) then return e.path, was, text_of(e.value), e.from end
+  end
+  for path, was in pairs(values) do
+    if not seen[path] and not may_differ(path) then return path, text_of(was), 'none' end
   end
 end
 
---- The newest run of `name` that is not finished, or the one given by path. o: { out, name, list, run, resume }.
+-- Raises E212 where a value differs from the one the run was started with.
+local function same_values(dir, list)
+  local values = {}
+  for path, e in pairs(cjson.decode(sys.read(dir .. '/config.json'))) do values[path] = e.value end
+  local path, was, now, from = M.difference(values, list, { '^log%.', '^save%.', '^expect%.' })
+  if path then
+    errors.raise('E212', { what = ("'%s' is %s, but run %s was started with %s"):format(path, now, dir, was),
+      where = from, fix = ('%s=%s, or leave out --resume to start a new run'):format(path, was) })
+  end
+end
+
+--- The newest run of `name` that is not finished, or the one given by path. o: { out, name, list, run, tags, resume }.
 --- Raises E211 when there is none, E212 when its configuration differs from `list`, E204 when it is in use. Returns
 --- { dir, lock, resume }.
 function M.find(o)
@@ -211,6 +271,7 @@ function M.find(o)
   end
   same_values(dir, o.list)
   local run = { dir = dir, lock = take_lock(dir), resume = o.resume and o.resume(dir:match '[^/]+$') }
+  add_tags(dir, o.tags)
   write_status(run, { state = 'running' })
   return run
 end

@@ -48,7 +48,8 @@ local function optimisation(entries)
 end
 
 M.root = group('recipe', 'a run', {
-  leaf('name', 'string', nil, 'name of the run; default: the name of the file', { optional = true }),
+  leaf('name', 'string', nil, 'name of the run and of its folder; default: the name of the file',
+    { optional = true }),
   leaf('task', 'string', nil, 'what is learned: a name, or a table for files of your own', { choice = {
     'sst2', 'qnli', 'mnli', 'mnli_mismatched', 'qqp', 'mrpc', 'rte', 'cola', 'stsb', 'wnli', 'conll2003', 'synthetic',
     'mnist', 'own' }, table = 'own', entries = {

@@ -14,8 +14,9 @@ function M.scratch()
   return dir
 end
 
--- A run that does not end is ended after ten minutes, with 124: a spec then fails and does not wait for ever.
-local LIMIT = 'timeout -k 10 600 '
+-- A run that does not end is ended after ten minutes, with 124: a spec then fails and does not wait for ever. The own
+-- defaults of who runs the specs are left out.
+local LIMIT = 'XDG_CONFIG_HOME=/nowhere timeout -k 10 600 '
 
 --- Runs the command with a line of arguments; o: { input, env }. Returns exit code, stdout, stderr.
 function M.run(args, o)

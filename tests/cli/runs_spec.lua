@@ -163,9 +163,11 @@ describe('datamux runs', function()
     assert.is_nil(out:find 'train%.clip')
     code, out = command.run(('runs compare %s %s -o %s'):format(list[1].id, list[2].id, dir))
     assert.are.equal(0, code)
-    assert.is_truthy(out:find 'seed +1 +2\n')
+    assert.is_truthy(out:find 'seed +1 +2 +%+1\n')
     assert.is_nil(out:find('model.width', 1, true))
-    assert.is_truthy(out:find('by chance alone', 1, true))
+    assert.is_truthy(out:find 'mcc +[%d.e+-]+ +[%d.e+-]+ +[+-][%d.e+-]+\n')
+    assert.is_nil(out:find('parameters', 1, true))
+    assert.is_truthy(out:find 'accuracy differs by [+-]0.%d+, %l+ the 95 %% bootstrap interval of the difference, ±')
     code, out = command.run('runs export quickstart -o ' .. dir)
     assert.are.equal(0, code)
     assert.is_truthy(out:find '^[%w_,]+\n')
@@ -176,6 +178,34 @@ describe('datamux runs', function()
     assert.are.equal(0, (command.run(('runs rm %s -o %s'):format(list[2].id, dir))))
     assert.are.equal(list[1].id, require('lfs').symlinkattributes(dir .. '/quickstart/latest', 'target'))
     assert.are.equal(1, #cjson.decode((select(2, command.run('runs ls --json -o ' .. dir)))))
+  end)
+
+  it('says whether a difference lies outside the bootstrap intervals', function()
+    local function report(id, metric, value, half)
+      local at = dir .. '/x/' .. id
+      sys.mkdir(at)
+      sys.write(at .. '/.datamux-run', '')
+      sys.write(at .. '/config.json', '{}')
+      sys.write(at .. '/report.json', cjson.encode { metric = metric, value = value, metrics = { [metric] = value },
+        interval = half and { low = value - half, high = value + half } })
+    end
+    report('a', 'f1', 0.5, 0.03)
+    report('b', 'f1', 0.6, 0.04)
+    report('c', 'f1', 0.54, 0.04)
+    report('d', 'f1', 0.6)
+    report('e', 'mcc', 0.6, 0.1)
+    local function compared(b)
+      local code, out = command.run(('runs compare x/a x/%s -o %s'):format(b, dir))
+      assert.are.equal(0, code)
+      return out
+    end
+    assert.are.equal('key  x/a  x/b  difference\nf1   0.5  0.6  +0.1\n\nf1 differs by +0.1000, outside the 95 % '
+      .. 'bootstrap interval of the difference, ±0.0500: a difference\n', compared 'b')
+    assert.is_truthy(compared('c'):find('+0.0400, inside the 95 %', 1, true))
+    assert.is_truthy(compared('d'):find('+0.1000; without bootstrap intervals', 1, true))
+    assert.is_nil(compared('e'):find('differs', 1, true))
+    local r = cjson.decode((select(2, command.run(('runs compare x/a x/b --json -o %s'):format(dir)))))
+    assert.are.same({ 'f1', true, { 0.5, 0.6 } }, { r.metric, r.beyond_chance, r.scores.f1 })
   end)
 
   it('removes nothing that is no run, and nothing that is in use', function()
@@ -190,6 +220,79 @@ describe('datamux runs', function()
     sys.unlock(lock)
     assert.are.equal(2, refused)
     assert.is_truthy(err:find('E204', 1, true), err)
+  end)
+end)
+
+describe('a run with a name and tags', function()
+  it('is found by them, keeps them, and takes more when it goes on', function()
+    local words = small .. 'train.steps=100000 --stop-after 1s -q --name mine -o ' .. dir
+    assert.are.equal(75, (command.run(words .. ' --tag study=lr --tag try=1')))
+    assert.are.equal(0, (command.run(small .. '-q --tag try=1 -o ' .. dir)))
+    local code, _, err = command.run(words .. ' --tag more=x --resume')
+    assert.are.equal(75, code, err)
+    local out
+    code, out = command.run('runs ls --tag try=1 --json -o ' .. dir)
+    local list = cjson.decode(out)
+    assert.are.same({ 0, 2, 'mine', 'quickstart' }, { code, #list, list[1].name, list[2].name })
+    assert.are.same({ study = 'lr', try = '1', more = 'x' }, list[1].tags)
+    assert.is_truthy(cjson.decode(sys.read(list[1].dir .. '/env.json')).command)
+    code, out = command.run('runs ls --tag try=1 --tag study=lr -o ' .. dir)
+    assert.are.equal(0, code)
+    assert.is_truthy(out:find('seconds +tags\nmine .* more=x study=lr try=1\n$'), out)
+    assert.is_nil(out:find('quickstart', 1, true))
+    _, out = command.run('runs show mine -o ' .. dir)
+    assert.is_truthy(out:find('\ntags +more=x study=lr try=1\n'), out)
+    _, out = command.run('runs ls --tag try=2 -o ' .. dir)
+    assert.are.equal(1, select(2, out:gsub('\n', '')))
+  end)
+
+  it('is refused where they cannot be', function()
+    for _, o in ipairs { { '--tag study', "--tag is 'study', expected KEY=VALUE" }, { '--name a/b', "'name' is 'a/b'" },
+                         { '--name ..', "'name' is '..'" }, { 'name=/tmp/x', "no '/', no '.' at the front" } } do
+      local code, _, err = command.run(small .. o[1] .. ' -o ' .. dir)
+      assert.are.equal(2, code, err)
+      assert.is_truthy(err:find(o[2], 1, true), err)
+      assert.are.same({}, sys.list(dir))
+    end
+  end)
+end)
+
+describe('a run that goes on', function()
+  local rundir = require 'datamux.rundir'
+  local list = { { path = 'capture', value = true, default = true, from = 'default' },
+                 { path = 'train.lr', value = 1e-3, from = 'command line', default = 5e-4 },
+                 { path = 'labels', value = { 'a', 'b' }, from = 'recipe' } }
+
+  local function difference(values) return { rundir.difference(values, list, { '^log%.' }) } end
+
+  it('has the values that it was started with, of which an older version knew fewer', function()
+    local values = { ['train.lr'] = 1e-3, labels = { 'a', 'b' }, ['log.every'] = 3 }
+    assert.are.same({}, difference(values))
+    values.capture = false
+    assert.are.same({ 'capture', 'false', 'true', 'default' }, difference(values))
+    values.capture, values.labels = true, { 'a' }
+    assert.are.same({ 'labels', 'a', 'a,b', 'recipe' }, difference(values))
+    values.labels, values['train.steps'] = { 'a', 'b' }, 7
+    assert.are.same({ 'train.steps', '7', 'none' }, difference(values))
+    values['train.steps'], values['train.lr'] = nil, nil                   -- an unknown key has its default
+    assert.are.same({ 'train.lr', '0.0005', '0.001', 'command line' }, difference(values))
+  end)
+
+  it('is refused by a message whose fix works', function()
+    assert.are.equal(75, (command.run(small .. 'train.steps=100000 --stop-after 1s -q -o ' .. dir)))
+    local path = dir .. '/quickstart/latest/config.json'
+    local values = cjson.decode(sys.read(path))
+    values.capture, values['train.loss'] = nil, nil
+    sys.write(path, cjson.encode(values))
+    local line = small .. 'train.steps=100000 --stop-after 1s -q --resume -o ' .. dir
+    local code, _, err = command.run(line .. ' capture=false')
+    assert.are.equal(2, code)
+    assert.is_truthy(err:find("'capture' is false, but run .- was started with true"), err)
+    code, _, err = command.run(line .. ' ' .. err:match 'fix: ([^,]+),')
+    assert.are.equal(75, code, err)
+    code, _, err = command.run(small .. 'train.steps=none train.epochs=500 --stop-after 1s -q --resume -o ' .. dir)
+    assert.are.equal(2, code)
+    assert.is_truthy(err:find("E212", 1, true), err)
   end)
 end)
 

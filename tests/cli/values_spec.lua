@@ -62,7 +62,10 @@ describe('key=value', function()
   it('completes a last part that is unique, in any case', function()
     assert.are.equal(7, (value('mux.n', { 'N=7' })))
     assert.are.equal(0.3, (value('model.dropout', { 'dropout=0.3' })))
-    refused('E206', 'warmup.lr, train.lr', value, 'train.lr', { 'lr=1' })
+    assert.are.equal(3, (value('train.epochs', { 'epochs=3' })))
+    refused('E206', 'warmup.lr, train.lr.*fix: train.lr=1$', value, 'train.lr', { 'lr=1' })
+    refused('E206', 'fix: mux.kind=hadamard$', value, 'mux.kind', { 'kind=hadamard' })       -- the one that takes it
+    refused('E206', 'fix: model.vocab.kind=bpe$', value, 'model.vocab.kind', { 'kind=bpe' })
   end)
 
   it('resets a group to its defaults', function()

@@ -73,6 +73,10 @@ function M.run(o)
   local out = { devices = json.list(devices()) }
   local function row(name, text) rows[#rows + 1] = { name, text } end
 
+  local preferences = require 'datamux.preferences'
+  local fine, own = pcall(preferences.apply)
+  if not fine then problems[#problems + 1] = tostring(own):gsub('\n%s*', '; ') end
+  out.preferences = { path = preferences.path(), there = sys.kind(preferences.path()) == 'file', fine = fine }
   local ok, about = pcall(launch.device, o.device or os.getenv 'DATAMUX_DEVICE' or 'auto', o.threads)
   out.version, out.threads = cli.version(), require('datamux.ffi').C.dm_threads()
   row('datamux', out.version)
@@ -121,6 +125,7 @@ function M.run(o)
     network = out.reached and 'reached ' .. set.urls[1]:match '//([^/]+)' or 'not reached: ' .. set.urls[1]
     if not out.reached then problems[#problems + 1] = 'no network: data sets must be put here by hand' end
   end
+  row('defaults', out.preferences.path .. (not out.preferences.there and ' (not there)' or fine and '' or ' (refused)'))
   row('network', network .. (proxy and ', proxy ' .. proxy:gsub('//[^@/]*@', '//') or ''))
   out.problems = json.list(problems)
   if o.json then

@@ -11,6 +11,9 @@ function M.configure(p)
   p:option('--sweep', 'key=a,b or key=1..3, several: every combination as a run, one table'):argname 'KEY=LIST'
     :args '+':count '*':action 'concat'
   p:option('--stop-after', 'save and stop after 90s, 30m, 2h'):argname 'TIME'
+  p:option('--name', 'of the run and its folder; the same as name=TEXT'):target 'run_name':argname 'TEXT'
+  p:option('--tag', 'a note to find the run by (datamux runs ls --tag KEY=VALUE); may be repeated'):target 'tags'
+    :argname 'KEY=VALUE':count '*'
   p:flag('--no-eval', 'train and save, without the final scores')
 end
 
@@ -95,14 +98,15 @@ end
 -- The folder of this run: a new one, or with --resume one that goes on.
 local function open_run(recipe, config, list, o, more)
   local rundir = require 'datamux.rundir'
+  local tags = rundir.tags(o.tags)
   local function resume(id) return resume_command(o.words, id, more) end
   if o.resume then
     return rundir.find { out = o.out, name = config.name, list = list, run = o.resume ~= '' and o.resume or nil,
-                         resume = resume }
+                         tags = tags, resume = resume }
   end
   local unfinished = rundir.unfinished(o.out, config.name)
   local run = rundir.create { out = o.out, name = config.name, recipe = recipe.file, list = list, args = o.words,
-                              resume = resume }
+                              tags = tags, resume = resume }
   return run, unfinished
 end
 
@@ -126,6 +130,7 @@ function M.train(recipe, o, more)
   local sys, rundir = require 'datamux.sys', require 'datamux.rundir'
   local checkpoint, json = require 'datamux.checkpoint', require 'datamux.json'
   local config, list = launch.resolve(recipe, o, more)
+  rundir.tags(o.tags)                       -- refused before the work, not after
   if o.dry_run then return dry_run(o, list) end
   local session = require('datamux.train').new(config, { no_eval = o.no_eval })
   local run, unfinished = open_run(recipe, config, list, o, more)

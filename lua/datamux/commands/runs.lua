@@ -5,7 +5,9 @@ local RUN = 'a folder of a run, NAME/latest, NAME, or an id'
 
 function M.configure(p)
   p:command_target 'action'
-  p:command('ls', 'every run with its state and score'):argument('name', 'only runs of this recipe'):args '?'
+  local l = p:command('ls', 'every run with its state and score')
+  l:argument('name', 'only runs of this recipe'):args '?'
+  l:option('--tag', 'only runs with this tag; several: with all of them'):target 'tags':argname 'KEY=VALUE':count '*'
   p:command('show', 'state, score, and what differs from the defaults'):argument('run', RUN)
   p:command('compare', 'the values and scores in which runs differ'):argument('runs', RUN):args '2+'
   local e = p:command('export', 'the metrics, each step once')
@@ -25,8 +27,10 @@ end
 local function facts(run)
   local report = decode(run.dir .. '/report.json')
   local s = run.status
+  local tags, tagged = require('datamux.rundir').tags_of(run.dir)
   return { name = run.name, id = run.id, dir = run.dir, state = s.state, step = s.step, accuracy = report.accuracy,
-           std = report.std, retrieval = report.retrieval, seconds = report.seconds, resume = s.resume }
+           std = report.std, retrieval = report.retrieval, seconds = report.seconds, resume = s.resume, tags = tags,
+           tagged = tagged ~= '' and tagged or nil }
 end
 
 local function emit(o, value, text)
@@ -38,15 +42,19 @@ local actions = {}
 
 function actions.ls(o)
   local columns, rundir, json = require 'datamux.columns', require 'datamux.rundir', require 'datamux.json'
+  local wanted, any = rundir.tags(o.tags) or {}, false
   local list, rows = json.list {}, { { 'name', 'id', 'state', 'step', 'accuracy', 'seconds' } }
   for _, run in ipairs(rundir.all(o.out)) do
-    if not o.name or run.name == o.name then
-      local f = facts(run)
+    local f = (not o.name or run.name == o.name) and facts(run)
+    for k, v in pairs(wanted) do f = f and f.tags[k] == v and f end
+    if f then
       list[#list + 1] = f
       rows[#rows + 1] = { f.name, f.id, f.state or '-', columns.number(f.step, '%d'), columns.number(f.accuracy),
-                          columns.number(f.seconds, '%.1f') }
+                          columns.number(f.seconds, '%.1f'), f.tagged }
+      any = any or f.tagged ~= nil
     end
   end
+  if any then rows[1][7] = 'tags' end
   return emit(o, list, columns.text(rows))
 end
 
@@ -67,12 +75,38 @@ function actions.show(o)
   end)
   local head = { { 'run', run.dir }, { 'state', f.state or '-' }, { 'step', columns.number(f.step, '%d') },
                  { 'accuracy', columns.number(f.accuracy) }, { 'device', env.device or '-' } }
+  if f.tagged then head[#head + 1] = { 'tags', f.tagged } end
   if f.state == 'stopped' or f.state == 'failed' then head[#head + 1] = { 'continue', f.resume or '-' } end
   f.values, f.env = changed, env
   return emit(o, f, columns.text(head) .. '\n\n' .. columns.text(rows))
 end
 
-local scores = { 'accuracy', 'std', 'min', 'max', 'retrieval', 'seconds', 'peak', 'best_step', 'parameters' }
+local others = { 'std', 'retrieval', 'seconds', 'peak', 'best_step', 'parameters' }
+
+-- Names of what reports say: scores of the task, then the others.
+local function score_names(runs)
+  local out, seen = {}, {}
+  for _, run in ipairs(runs) do
+    for name in pairs(run.report.metrics or {}) do
+      if not seen[name] then out[#out + 1], seen[name] = name, true end
+    end
+  end
+  table.sort(out)
+  for _, name in ipairs(others) do out[#out + 1] = name end
+  return out
+end
+
+local function finite(v) return type(v) == 'number' and v or nil end
+
+-- Whether two reports' main scores differ by more than chance: metric, difference, half the 95 % interval of the
+-- difference by the two bootstraps (nil where one has none); nothing where they have no score in common.
+local function judged(a, b)
+  local x, y = finite(a.value), finite(b.value)
+  if not (x and y and a.metric == b.metric) then return nil end
+  local function half(r) return type(r.interval) == 'table' and (r.interval.high - r.interval.low) / 2 end
+  local p, q = half(a), half(b)
+  return a.metric, y - x, p and q and math.sqrt(p * p + q * q) or nil
+end
 
 function actions.compare(o)
   local columns, rundir, schema = require 'datamux.columns', require 'datamux.rundir', require 'datamux.schema'
@@ -85,35 +119,46 @@ function actions.compare(o)
     head[#head + 1], out.runs[i] = run.name .. '/' .. run.id, run.dir
   end
   rows[1] = head
+  if #runs == 2 then head[#head + 1] = 'difference' end
   local function text(v) return v == nil and '-' or type(v) == 'table' and table.concat(v, ',') or tostring(v) end
-  schema.each(function(path)
-    local row, differ, cells = { path }, false, json.list {}
-    for i, run in ipairs(runs) do
-      local v = run.values[path] and run.values[path].value
-      row[i + 1], cells[i] = text(v), v == nil and 'none' or v
+  -- A row where the runs differ. cells: of each run, or nil; form: of numbers.
+  local function add(name, cells, form, to)
+    local row, differ, list = { name }, false, json.list {}
+    for i = 1, #runs do
+      local v = cells[i]
+      row[i + 1] = form and columns.number(v, form) or text(v)
+      list[i] = v == nil and (form and 0 / 0 or 'none') or v
       differ = differ or row[i + 1] ~= row[2]
     end
-    if differ then rows[#rows + 1], out.values[path] = row, cells end
-  end)
-  for _, name in ipairs(scores) do
-    local row, differ, cells = { name }, false, json.list {}
-    for i, run in ipairs(runs) do
-      local v = run.report[name]
-      row[i + 1], cells[i] = columns.number(v, '%.6g'), v or 0 / 0
-      differ = differ or row[i + 1] ~= row[2]
-    end
-    if differ then rows[#rows + 1], out.scores[name] = row, cells end
+    if not differ then return end
+    local x, y = finite(cells[1]), finite(cells[2])
+    if #runs == 2 and x and y then row[#row + 1] = ('%+.6g'):format(y - x) end
+    rows[#rows + 1], to[name] = row, list
   end
-  local a, b = runs[1].report, runs[2].report
+  schema.each(function(path)
+    local cells = {}
+    for i, run in ipairs(runs) do cells[i] = run.values[path] and run.values[path].value end
+    add(path, cells, nil, out.values)
+  end)
+  for _, name in ipairs(score_names(runs)) do
+    local cells = {}
+    for i, run in ipairs(runs) do cells[i] = finite((run.report.metrics or {})[name]) or finite(run.report[name]) end
+    add(name, cells, '%.6g', out.scores)
+  end
   local verdict = ''
-  if #runs == 2 and a.accuracy and b.accuracy then
-    -- Standard error of the difference of two accuracies, each on `scored` examples.
-    local function variance(r) return r.accuracy * (1 - r.accuracy) / math.max(r.scored or 1, 1) end
-    local half = 1.96 * math.sqrt(variance(a) + variance(b))
-    local d = b.accuracy - a.accuracy
-    out.difference, out.interval, out.beyond_chance = d, half, math.abs(d) > half
-    verdict = ('\n\naccuracy differs by %+.4f; by chance alone up to ±%.4f (95 %%): %s'):format(d, half,
-      math.abs(d) > half and 'a difference' or 'no difference shown')
+  local metric, d, half
+  if #runs == 2 then metric, d, half = judged(runs[1].report, runs[2].report) end
+  if metric then
+    out.metric, out.difference, out.interval = metric, d, half
+    verdict = ('\n\n%s differs by %+.4f'):format(metric, d)
+    if half then
+      out.beyond_chance = math.abs(d) > half
+      local where, what = 'inside', 'no difference shown'
+      if out.beyond_chance then where, what = 'outside', 'a difference' end
+      verdict = ('%s, %s the 95 %% bootstrap interval of the difference, ±%.4f: %s'):format(verdict, where, half, what)
+    else
+      verdict = verdict .. '; without bootstrap intervals (eval.bootstrap) nothing is known of chance'
+    end
   end
   return emit(o, out, columns.text(rows) .. verdict)
 end

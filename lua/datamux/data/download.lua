@@ -79,9 +79,22 @@ local HTTPAUTH, BEARER, TOKEN, STATUS = 107, 64, 10220, 0x200002
 
 local curl
 
---- Adds what `url` has beyond the bytes of `part` to it. token: for servers that want one, or nil. Returns true, or
---- nil, the reason, and the status that the server gave (0: none).
+--- Addresses to download from instead: beginning of an address -> what stands in its place.
+M.mirrors = {}
+
+--- The address that a download is made from: of the mirror with the longest beginning in common, or as it is.
+function M.address(url)
+  local best = ''
+  for from in pairs(M.mirrors) do
+    if url:sub(1, #from) == from and #from > #best then best = from end
+  end
+  return best ~= '' and M.mirrors[best] .. url:sub(#best + 1) or url
+end
+
+--- Adds what `url`, or its mirror, has beyond the bytes of `part` to it. token: for servers that want one, or nil.
+--- Returns true, or nil, the reason, and the status that the server gave (0: none).
 function M.url(url, part, token)
+  local address = M.address(url)
   local ok
   ok, curl = pcall(ffi.load, 'libcurl.so.4')
   if not ok then return nil, 'libcurl.so.4 is not installed (Debian: libcurl4)', 0 end
@@ -90,7 +103,7 @@ function M.url(url, part, token)
   if file == nil then return nil, part .. ' cannot be written', 0 end
   local h = curl.curl_easy_init()
   local function long(v) return ffi.cast('long', v) end
-  curl.curl_easy_setopt(h, URL, ffi.cast('const char *', url))
+  curl.curl_easy_setopt(h, URL, ffi.cast('const char *', address))
   curl.curl_easy_setopt(h, WRITEDATA, file)
   curl.curl_easy_setopt(h, FAILONERROR, long(1))
   curl.curl_easy_setopt(h, FOLLOW, long(1))
@@ -112,7 +125,7 @@ function M.url(url, part, token)
     os.remove(part)
     return M.url(url, part, token)
   end
-  if code ~= 0 then return nil, ('%s: %s'):format(url, why), tonumber(status[0]) end
+  if code ~= 0 then return nil, ('%s: %s'):format(address, why), tonumber(status[0]) end
   return true
 end
 
@@ -134,7 +147,7 @@ end
 local function fetch_one(set, home, reasons)
   local part = home .. '/download.part'
   for _, url in ipairs(set.urls) do
-    io.stderr:write(('downloading %s\n'):format(url))
+    io.stderr:write(('downloading %s\n'):format(M.address(url)))
     local ok, why = M.url(url, part)
     local files
     if ok then
