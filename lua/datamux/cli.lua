@@ -91,6 +91,7 @@ end
 -- Effects of the options that all commands take.
 local function apply(o)
   if o.debug then errors.tracing = true end
+  if o.trust then require('datamux.sandbox').trusted = true end
   if o.download then require('datamux.sys').setenv('DATAMUX_DOWNLOAD', '1') end
   if o.offline then require('datamux.sys').setenv('DATAMUX_OFFLINE', '1') end
   if os.getenv 'HF_HUB_OFFLINE' == '1' and not os.getenv 'DATAMUX_OFFLINE' then
@@ -157,8 +158,13 @@ local function dispatch(argv)
   local rest = {}
   for i = at + 1, #argv do rest[#rest + 1] = argv[i] end
   local launch = require 'datamux.launch'
-  for _, w in ipairs(argv) do errors.tracing = errors.tracing or w == '--debug' end
-  local recipe = launch.load(word, rest)          -- a script gets its arguments untouched
+  local words = {}
+  for _, w in ipairs(argv) do
+    errors.tracing = errors.tracing or w == '--debug'
+    if w == '--trust' then require('datamux.sandbox').trusted = true end
+    if w:find '^[%w_.]+%+?=' then words[#words + 1] = w end
+  end
+  local recipe = launch.load(word, rest, { script = true, words = words })      -- a script gets its arguments untouched
   if not recipe then return 0 end
   return run_command('run', with(argv, at, 'run'), recipe, argv)
 end

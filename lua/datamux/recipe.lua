@@ -73,11 +73,14 @@ local function apply(values, words, from, where)
   end
 end
 
--- The table that a --config file returns. Raises E208.
+-- The table that a --config file returns; it runs as a recipe does. Raises E208, E221.
 local function config_table(path)
+  local sandbox = require 'datamux.sandbox'
   local chunk, why = loadfile(path)
   local ok, t = true, nil
+  if chunk and not sandbox.trusted then setfenv(chunk, sandbox.environment(path)) end
   if chunk then ok, t = pcall(chunk) end
+  if not ok and errors.is(t) then error(t, 0) end
   if not chunk or not ok or type(t) ~= 'table' then
     errors.raise('E208', { what = ('%s: %s'):format(path, not chunk and why or not ok and tostring(t)
       or ('it returned %s, expected a table of keys'):format(type(t))), where = '--config ' .. path,

@@ -68,6 +68,7 @@ local function add_global(p)
   p:option('--seed', 'the same as seed=N'):argname 'N'
   p:flag('--download', 'fetch known data sets that are not here (or DATAMUX_DOWNLOAD=1)')
   p:flag('--offline', 'open no socket (or DATAMUX_OFFLINE=1)')
+  p:flag('--trust', 'recipes may write files, run programs and load libraries')
   p:flag('--json', 'JSON on stdout instead of text')
   p:flag('-q --quiet', 'no progress')
   p:flag('-v --verbose', 'more: -v shows what differs from the defaults, -vv every value'):count '0-2'
