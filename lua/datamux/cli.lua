@@ -72,8 +72,14 @@ local function alone(o)
                          fix = 'datamux recipes/quickstart.lua, or datamux --help' })
 end
 
-local function unknown(word)
-  local names = require('datamux.commands').names()
+local function unknown(word, argv)
+  local commands = require 'datamux.commands'
+  local ours, names = commands.published(argv), commands.names()
+  if ours then commands.refuse_published('no recipe or command given', ours) end
+  if word == 'serve' then
+    errors.raise('E209', { what = "there is no 'serve': predict is a filter that another program keeps open",
+                           fix = 'datamux predict MODEL - --in jsonl --flush 20' })
+  end
   names[#names + 1] = 'train'
   local near = errors.nearest(word, names)
   if near == 'train' then near = 'run' end
@@ -130,9 +136,10 @@ local function with(argv, at, word)
 end
 
 local function dispatch(argv)
-  if #argv == 0 then return run_stdin() end
   check_environment()
+  if #argv == 0 then return run_stdin() end
   local commands = require 'datamux.commands'
+  commands.argv = argv
   local bare = commands.parser {}
   local at = first_plain(bare, argv)
   local word = argv[at]
@@ -153,7 +160,7 @@ local function dispatch(argv)
   end
   if not word:find '%.lua$' then
     if word:find '^[%w_.]+%+?=' then return run_command('run', with(argv, at, 'run'), nil, argv) end
-    unknown(word)
+    unknown(word, argv)
   end
   local rest = {}
   for i = at + 1, #argv do rest[#rest + 1] = argv[i] end
