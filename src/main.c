@@ -4,7 +4,8 @@
 **   datamux SCRIPT args     a file whose name does not end in .lua runs as a plain script (so busted runs under it)
 **   datamux -e CODE | -l MODULE | -     as the standalone interpreter; an expression's values are printed
 **   anything else           datamux.cli decides: recipe, prompt, options
-** All of them find the library as the global `dm`.
+** All but plain scripts find the library as the global `dm`: busted gives each spec modules of its own, so none may be
+** loaded before it.
 **
 ** Signals. After host.stoppable(true), around training, SIGINT, SIGTERM, SIGUSR1 and the alarm of host.stop_after are
 ** counted (dm_interrupted; training loops poll it and save); a second Ctrl-C ends the process with 130. An alarm that
@@ -325,7 +326,8 @@ static int load_code(lua_State *L, const char *code) {
 }
 
 static int dispatch(lua_State *L, int argc, char **argv) {
-  int i = 1, ran = 0, code = 0, missing = set_dm(L);
+  int i = 1, ran = 0, code = 0;
+  int missing = argc > 1 && is_plain_script(argv[1]) ? -1 : set_dm(L);
   if (missing >= 0) return missing;
   for (; i + 1 < argc && (!strcmp(argv[i], "-e") || !strcmp(argv[i], "-l")) && code == 0; i += 2) {
     set_arg(L, argc, argv, 0);
