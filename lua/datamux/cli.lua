@@ -22,9 +22,10 @@ local function devices()
 end
 
 -- The environment variables that mean something, and those of the tests.
-local variables = { 'DATAMUX_BACKENDS', 'DATAMUX_CACHE', 'DATAMUX_CHECK', 'DATAMUX_DATA', 'DATAMUX_DEBUG',
-  'DATAMUX_DEVICE', 'DATAMUX_DOWNLOAD', 'DATAMUX_GPU_PRICE', 'DATAMUX_LOG', 'DATAMUX_LUA', 'DATAMUX_OFFLINE',
-  'DATAMUX_PROFILE', 'DATAMUX_PROGRESS', 'DATAMUX_RUNS', 'DATAMUX_SET', 'DATAMUX_SYNC', 'DATAMUX_THREADS' }
+local variables = { 'DATAMUX_BACKENDS', 'DATAMUX_BF16', 'DATAMUX_CACHE', 'DATAMUX_CHECK', 'DATAMUX_DATA',
+  'DATAMUX_DEBUG', 'DATAMUX_DEVICE', 'DATAMUX_DOWNLOAD', 'DATAMUX_GPU_PRICE', 'DATAMUX_LOG', 'DATAMUX_LUA',
+  'DATAMUX_OFFLINE', 'DATAMUX_PROFILE', 'DATAMUX_PROGRESS', 'DATAMUX_RUNS', 'DATAMUX_SET', 'DATAMUX_SYNC',
+  'DATAMUX_THREADS' }
 M.variables = variables
 
 -- A notice for each DATAMUX_ variable that means nothing here: typing errors are common.

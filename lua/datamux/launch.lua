@@ -11,27 +11,6 @@ end
 
 local function is_override(w) return w:find '^[%w_.]+%+?=' ~= nil end
 
-local early = { words = {}, asked = {} }         -- key=value of the recipe that is loaded, and the paths it asked for
-
---- What key=value says of a key while the recipe is read: the value of the command line, else of DATAMUX_SET, else
---- `default`. name: as on the command line. Raises E201, E202, E206 as the words themselves do.
-function M.arg(name, default)
-  local override = require 'datamux.override'
-  local path, value = override.complete(name, 'dm.arg'), default
-  early.asked[path] = true
-  local function look(words, where)
-    for _, word in ipairs(words) do
-      local o = override.read(word, ('%s (%s)'):format(where, word))
-      if o.path == path and o.value ~= nil then value = o.value end
-    end
-  end
-  local set = {}
-  for word in (os.getenv 'DATAMUX_SET' or ''):gmatch '%S+' do set[#set + 1] = word end
-  look(set, 'DATAMUX_SET')
-  look(early.words, 'command line')
-  return value
-end
-
 -- Whether a chunk's text does not end with a return: then it is a script, which returns nothing.
 local function is_script(text) return loadstring(text:gsub('^#[^\n]*', '') .. '\nreturn') ~= nil end
 
@@ -57,7 +36,7 @@ function M.load(path, rest, o)
   end
   local chunk, why = loadfile(path)
   if not chunk then errors.raise('E208', { what = why, fix = 'correct that line; a recipe is Lua' }) end
-  early = { words = o.words or {}, asked = {} }
+  require('datamux.recipe').early = { words = o.words or {}, asked = {} }
   local script, sandbox = o.script and is_script(sys.read(path)), require 'datamux.sandbox'
   if not (script or o.trust or sandbox.trusted) then setfenv(chunk, sandbox.environment(path)) end
   local old = arg
@@ -155,7 +134,7 @@ function M.resolve(recipe, o, more)
   local words, extra = M.words(o), { set = os.getenv 'DATAMUX_SET', configs = o.config }
   for _, w in ipairs(more or {}) do words[#words + 1] = w end
   for _, w in ipairs(more or {}) do             -- a sweep sets what the recipe took from dm.arg: it is read again
-    if early.asked[w:match '^[^=]+'] then
+    if require('datamux.recipe').early.asked[w:match '^[^=]+'] then
       recipe = M.load(recipe.file, {}, { words = words })
       break
     end

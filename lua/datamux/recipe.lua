@@ -95,6 +95,27 @@ local function words_of(text)
   return out
 end
 
+-- -- reading early ------------------------------------------------------------------------------------------
+
+--- While a recipe file is loaded: the words key=value of its command line, and the paths that arg was asked for.
+M.early = { words = {}, asked = {} }
+
+--- What key=value says of a key while the recipe is read: the value of the command line, else of DATAMUX_SET, else
+--- `default`. name: as on the command line. Raises E201, E202, E206 as the words themselves do.
+function M.arg(name, default)
+  local path, value = override.complete(name, 'dm.arg'), default
+  M.early.asked[path] = true
+  local function look(words, where)
+    for _, word in ipairs(words) do
+      local o = override.read(word, ('%s (%s)'):format(where, word))
+      if o.path == path and o.value ~= nil then value = o.value end
+    end
+  end
+  look(words_of(os.getenv 'DATAMUX_SET'), 'DATAMUX_SET')
+  look(M.early.words, 'command line')
+  return value
+end
+
 -- -- resolving -------------------------------------------------------------------------------------------------
 
 local function nested(values)
