@@ -4,6 +4,8 @@
 **   datamux SCRIPT args     a file whose name does not end in .lua runs as a plain script (so busted runs under it)
 **   datamux -e CODE | -l MODULE | -     as the standalone interpreter; an expression's values are printed
 **   anything else           datamux.cli decides: recipe, prompt, options
+** All but plain scripts find the library as the global `dm`: busted gives each spec modules of its own, so none may be
+** loaded before it.
 **
 ** Signals. After host.stoppable(true), around training, SIGINT, SIGTERM, SIGUSR1 and the alarm of host.stop_after are
 ** counted (dm_interrupted; training loops poll it and save); a second Ctrl-C ends the process with 130. An alarm that
@@ -262,6 +264,15 @@ static int call(lua_State *L, int nargs, int want) {
   return code;
 }
 
+/* The global dm. Its modules are loaded as they are used. Returns an exit code, or -1 when all went well. */
+static int set_dm(lua_State *L) {
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "datamux");
+  int code = call(L, 1, 1);
+  if (code < 0) lua_setglobal(L, "dm");
+  return code;
+}
+
 static void set_arg(lua_State *L, int argc, char **argv, int script) {
   lua_createtable(L, argc, 2);
   for (int i = 0; i < argc; i++) {
@@ -316,6 +327,8 @@ static int load_code(lua_State *L, const char *code) {
 
 static int dispatch(lua_State *L, int argc, char **argv) {
   int i = 1, ran = 0, code = 0;
+  int missing = argc > 1 && is_plain_script(argv[1]) ? -1 : set_dm(L);
+  if (missing >= 0) return missing;
   for (; i + 1 < argc && (!strcmp(argv[i], "-e") || !strcmp(argv[i], "-l")) && code == 0; i += 2) {
     set_arg(L, argc, argv, 0);
     ran = 1;

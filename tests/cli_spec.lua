@@ -69,6 +69,22 @@ describe('datamux', function()
     sys.remove(dir)
   end)
 
+  it('has the library as the global dm, but for plain scripts, which find nothing loaded', function()
+    local dir, code = scratch(), 'print(dm.zeros(3):shape()[1], dm == require "datamux")'
+    sys.write(dir .. '/x.lua', code)
+    for _, args in ipairs { ("-e '%s'"):format(code), '-', '', dir .. '/x.lua' } do
+      assert.are.same({ 0, '3\ttrue\n', '' }, { run(args, { input = code }) })
+    end
+    sys.write(dir .. '/x', 'print(dm, package.loaded.datamux)')           -- as busted is run
+    assert.are.same({ 0, 'nil\tnil\n', '' }, { run(dir .. '/x') })
+    for _, o in ipairs { { "-e 'dm.zeros(2, nil + 1)'" }, { '', 'dm.nothing()' }, { '-', 'dm.nothing()' } } do
+      local failed, out, err = run(o[1], { input = o[2] })
+      assert.are.same({ 1, '' }, { failed, out })
+      assert.is_truthy(err:find '^[^\n]+\n' and not err:find 'traceback', err)
+    end
+    sys.remove(dir)
+  end)
+
   it('fails with 1 when code fails', function()
     local code, _, err = run '-e "error(\'mine\')"'
     assert.are.equal(1, code)

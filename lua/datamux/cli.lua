@@ -73,8 +73,14 @@ local function alone(o)
                          fix = 'datamux recipes/quickstart.lua, or datamux --help' })
 end
 
-local function unknown(word)
-  local names = require('datamux.commands').names()
+local function unknown(word, argv)
+  local commands = require 'datamux.commands'
+  local ours, names = commands.published(argv), commands.names()
+  if ours then commands.refuse_published('no recipe or command given', ours) end
+  if word == 'serve' then
+    errors.raise('E209', { what = "there is no 'serve': predict is a filter that another program keeps open",
+                           fix = 'datamux predict MODEL - --in jsonl --flush 20' })
+  end
   names[#names + 1] = 'train'
   local near = errors.nearest(word, names)
   if near == 'train' then near = 'run' end
@@ -92,6 +98,7 @@ end
 -- Effects of the options that all commands take.
 local function apply(o)
   if o.debug then errors.tracing = true end
+  if o.trust then require('datamux.sandbox').trusted = true end
   if o.download then require('datamux.sys').setenv('DATAMUX_DOWNLOAD', '1') end
   if o.offline then require('datamux.sys').setenv('DATAMUX_OFFLINE', '1') end
   if os.getenv 'HF_HUB_OFFLINE' == '1' and not os.getenv 'DATAMUX_OFFLINE' then
@@ -130,9 +137,10 @@ local function with(argv, at, word)
 end
 
 local function dispatch(argv)
-  if #argv == 0 then return run_stdin() end
   check_environment()
+  if #argv == 0 then return run_stdin() end
   local commands = require 'datamux.commands'
+  commands.argv = argv
   local bare = commands.parser {}
   local at = first_plain(bare, argv)
   local word = argv[at]
@@ -153,13 +161,18 @@ local function dispatch(argv)
   end
   if not word:find '%.lua$' then
     if word:find '^[%w_.]+%+?=' then return run_command('run', with(argv, at, 'run'), nil, argv) end
-    unknown(word)
+    unknown(word, argv)
   end
   local rest = {}
   for i = at + 1, #argv do rest[#rest + 1] = argv[i] end
   local launch = require 'datamux.launch'
-  for _, w in ipairs(argv) do errors.tracing = errors.tracing or w == '--debug' end
-  local recipe = launch.load(word, rest)          -- a script gets its arguments untouched
+  local words = {}
+  for _, w in ipairs(argv) do
+    errors.tracing = errors.tracing or w == '--debug'
+    if w == '--trust' then require('datamux.sandbox').trusted = true end
+    if w:find '^[%w_.]+%+?=' then words[#words + 1] = w end
+  end
+  local recipe = launch.load(word, rest, { script = true, words = words })      -- a script gets its arguments untouched
   if not recipe then return 0 end
   return run_command('run', with(argv, at, 'run'), recipe, argv)
 end

@@ -167,6 +167,14 @@ refused there: what a run does must be seen in its recipe and its command line.
   return { threads = 4, progress = 'lines', gpu_price = 3 }
   datamux doctor              says where the file is looked for]] },
 
+  E222 = { 'a recipe reaches outside', [[
+A recipe reads files and describes a run. Writing or removing files, running programs, the FFI, and
+modules that are neither the library's nor beside the recipe are kept from it, so that a recipe of
+somebody else can be looked at and run. A script (a file that does not end with a return) may all.
+
+  datamux recipes/mine.lua --trust        a file that you know]],
+           fix = '--trust, if you trust the file' },
+
   E301 = { 'a label that is not expected', [[
 A line has a label outside the set, or all lines have the same one. The message gives the file and
 line. Labels are names or numbers as the task defines them; for files of your own, task.labels lists

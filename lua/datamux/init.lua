@@ -69,6 +69,9 @@ function M.memory() return M.scope.memory() end
 --- Checks a recipe table and returns the recipe; see datamux.recipe.
 function M.recipe(t) return require('datamux.recipe').new(t) end
 
+--- In a recipe: the value that the command line or DATAMUX_SET gives a key, else `default`: dm.arg('n', 20).
+function M.arg(name, default) return require('datamux.recipe').arg(name, default) end
+
 --- Strategies of a recipe's own, by a name that mux.kind or demux.kind then takes: dm.register.mux(name, spec),
 --- dm.register.demux(name, spec), dm.register.imagemux(name, spec). See datamux.nn.mux, datamux.nn.demux,
 --- datamux.nn.imagemux and docs/extending.md.

@@ -9,9 +9,17 @@ local function installed(path)
   return prefix and path:find '^recipes/' and ('%s/share/datamux/%s'):format(prefix, path)
 end
 
---- Loads a recipe file: the recipe, or nil when it was a script (returned nothing). recipes/NAME.lua that is not here
---- is the installed one. `rest` becomes arg. Raises E207, E208, and what the recipe's own keys raise.
-function M.load(path, rest)
+local function is_override(w) return w:find '^[%w_.]+%+?=' ~= nil end
+
+-- Whether a chunk's text does not end with a return: then it is a script, which returns nothing.
+local function is_script(text) return loadstring(text:gsub('^#[^\n]*', '') .. '\nreturn') ~= nil end
+
+--- Loads a recipe file: the recipe, or nil when it was a script (does not end with a return). recipes/NAME.lua that is
+--- not here is the installed one. `rest` becomes arg. o: { script (it may be one, which runs as any Lua program; a
+--- recipe runs in the sandbox), trust (no sandbox), words (key=value, for dm.arg) }. Raises E207, E208, E222, and what
+--- the recipe's own keys raise.
+function M.load(path, rest, o)
+  o = o or {}
   local sys = require 'datamux.sys'
   local ours = sys.kind(path) ~= 'file' and installed(path)
   if ours and sys.kind(ours) == 'file' then path = ours end
@@ -28,8 +36,12 @@ function M.load(path, rest)
   end
   local chunk, why = loadfile(path)
   if not chunk then errors.raise('E208', { what = why, fix = 'correct that line; a recipe is Lua' }) end
+  require('datamux.recipe').early = { words = o.words or {}, asked = {} }
+  local script, sandbox = o.script and is_script(sys.read(path)), require 'datamux.sandbox'
+  if not (script or o.trust or sandbox.trusted) then setfenv(chunk, sandbox.environment(path)) end
   local old = arg
   _G.arg = { [0] = path, unpack(rest) }         -- what a script expects
+  getfenv(chunk).arg = arg
   local ok, recipe = xpcall(function() return chunk(unpack(rest)) end, function(e)
     return errors.is(e) and e or { text = tostring(e), trace = debug.traceback('', 2) }
   end)
@@ -39,6 +51,10 @@ function M.load(path, rest)
     errors.raise('E208', { what = recipe.text, where = path, fix = 'correct that line; --debug shows the calls' })
   end
   if recipe == nil then return nil end
+  if script and not sandbox.trusted then
+    errors.raise('E208', { what = path .. ' returned a value from inside a block: a recipe ends with its return',
+                           fix = 'end the file with: return dm.recipe { ... }' })
+  end
   local room = require 'datamux.recipe'
   if room.is(recipe) then
     recipe.file = recipe.file or path
@@ -50,8 +66,6 @@ function M.load(path, rest)
   end
   return room.new(recipe, path)
 end
-
-local function is_override(w) return w:find '^[%w_.]+%+?=' ~= nil end
 
 --- The recipe of parsed options (o.recipe; o.loaded where the dispatcher has read it). Raises E200, E207, E208.
 function M.recipe(o)
@@ -67,7 +81,9 @@ function M.recipe(o)
   if not o.recipe then
     errors.raise('E200', { what = 'no recipe given', fix = 'datamux recipes/quickstart.lua' })
   end
-  local recipe = M.load(o.recipe, {})
+  local words = {}
+  for _, w in ipairs(o.overrides or {}) do words[#words + 1] = is_override(w) and w or nil end
+  local recipe = M.load(o.recipe, {}, { words = words })
   if not recipe then
     errors.raise('E208', { what = o.recipe .. ' returned nothing: it is a script, not a recipe',
                            fix = 'end the file with: return dm.recipe { ... }' })
@@ -128,6 +144,12 @@ end
 function M.resolve(recipe, o, more)
   local words, extra = M.words(o), { set = os.getenv 'DATAMUX_SET', configs = o.config }
   for _, w in ipairs(more or {}) do words[#words + 1] = w end
+  for _, w in ipairs(more or {}) do             -- a sweep sets what the recipe took from dm.arg: it is read again
+    if require('datamux.recipe').early.asked[w:match '^[^=]+'] then
+      recipe = M.load(recipe.file, {}, { words = words })
+      break
+    end
+  end
   local config, list = recipe:resolve(words, nil, extra)
   check_name(list)
   local guess = o.dry_run and config.device == 'auto'

@@ -73,11 +73,14 @@ local function apply(values, words, from, where)
   end
 end
 
--- The table that a --config file returns. Raises E208.
+-- The table that a --config file returns; it runs as a recipe does. Raises E208, E222.
 local function config_table(path)
+  local sandbox = require 'datamux.sandbox'
   local chunk, why = loadfile(path)
   local ok, t = true, nil
+  if chunk and not sandbox.trusted then setfenv(chunk, sandbox.environment(path)) end
   if chunk then ok, t = pcall(chunk) end
+  if not ok and errors.is(t) then error(t, 0) end
   if not chunk or not ok or type(t) ~= 'table' then
     errors.raise('E208', { what = ('%s: %s'):format(path, not chunk and why or not ok and tostring(t)
       or ('it returned %s, expected a table of keys'):format(type(t))), where = '--config ' .. path,
@@ -90,6 +93,27 @@ local function words_of(text)
   local out = {}
   for w in (text or ''):gmatch '%S+' do out[#out + 1] = w end
   return out
+end
+
+-- -- reading early ------------------------------------------------------------------------------------------
+
+--- While a recipe file is loaded: the words key=value of its command line, and the paths that arg was asked for.
+M.early = { words = {}, asked = {} }
+
+--- What key=value says of a key while the recipe is read: the value of the command line, else of DATAMUX_SET, else
+--- `default`. name: as on the command line. Raises E201, E202, E206 as the words themselves do.
+function M.arg(name, default)
+  local path, value = override.complete(name, 'dm.arg'), default
+  M.early.asked[path] = true
+  local function look(words, where)
+    for _, word in ipairs(words) do
+      local o = override.read(word, ('%s (%s)'):format(where, word))
+      if o.path == path and o.value ~= nil then value = o.value end
+    end
+  end
+  look(words_of(os.getenv 'DATAMUX_SET'), 'DATAMUX_SET')
+  look(M.early.words, 'command line')
+  return value
 end
 
 -- -- resolving -------------------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ Recipe.__index = Recipe
 --- A recipe under test. words: key=value that hold in each of its tests.
 function M.of(recipe, words) return setmetatable({ recipe = recipe, words = words or {} }, Recipe) end
 
---- A recipe file under test. Raises E207, E208 and what its keys raise.
-function M.recipe(path) return M.of(launch.load(path, {})) end
+--- A recipe file under test; as the spec itself, it is in no sandbox. Raises E207, E208 and what its keys raise.
+function M.recipe(path) return M.of(launch.load(path, {}, { trust = true })) end
 
 --- Resolves the recipe as it is and in each of its profiles; raises what does not fit. Returns the configurations by
 --- profile ('' where it has none).

@@ -223,6 +223,29 @@ describe('datamux doctor', function()
     assert.are.equal(0, code)
     has(table.concat(cjson.decode(out).problems, '|'), 'DATAMUX_DATA is /nowhere')
   end)
+
+  it('ends with one line: that it is ready, or what to mend first and how', function()
+    local function last(args, env)
+      local code, out = command.run('doctor ' .. args, { env = env })
+      assert.are.equal(0, code)
+      return out:match '([^\n]*)\n$', out
+    end
+    has(last('-d cpu', '-u DATAMUX_DATA'), 'ready: cpu (')
+    local line, all = last('-d cuda', 'DATAMUX_BACKENDS=/nowhere DATAMUX_DATA=/nowhere')
+    has(line, 'first: ', 'cuda', '; fix: -d cpu')
+    has(all, 'also: DATAMUX_DATA is /nowhere, which is no folder; fix: unset DATAMUX_DATA')
+    has(last('-d cpu', 'DATAMUX_CACHE=/proc/nothing DATAMUX_DATA=/nowhere'), 'first: /proc/nothing cannot be written')
+  end)
+end)
+
+describe('a variable of the environment that means nothing', function()
+  it('is named with the nearest that does, before commands, scripts and code from a pipe', function()
+    for _, args in ipairs { 'recipes/quickstart.lua -n', '', 'explain' } do
+      local code, _, err = command.run(args, { env = 'DATAMUX_THREAD=2', input = 'local x = 1' })
+      assert.are.equal(0, code)
+      has(err, "notice: the environment variable DATAMUX_THREAD means nothing here. Did you mean 'DATAMUX_THREADS'?")
+    end
+  end)
 end)
 
 describe('speed of the command', function()

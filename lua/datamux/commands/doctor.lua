@@ -35,7 +35,8 @@ local function libraries()
     if pcall(ffi.load, l[1]) then
       there[#there + 1] = l[1]
     else
-      absent[#absent + 1] = ('%s is not installed (Debian: %s), needed for %s'):format(l[1], l[2], l[3])
+      absent[#absent + 1] = { what = ('%s is not there, needed for %s'):format(l[1], l[3]),
+                              fix = 'apt install ' .. l[2] }
     end
   end
   return there, absent
@@ -72,6 +73,8 @@ function M.run(o)
   local problems, rows = {}, {}
   local out = { devices = json.list(devices()) }
   local function row(name, text) rows[#rows + 1] = { name, text } end
+  -- rank: how much it is in the way, 1 the most
+  local function problem(rank, what, fix) problems[#problems + 1] = { rank = rank, what = what, fix = fix } end
 
   local preferences = require 'datamux.preferences'
   local fine, own = pcall(preferences.apply)
@@ -88,7 +91,7 @@ function M.run(o)
   out.available = tonumber((sys.read '/proc/meminfo' or ''):match 'MemAvailable:%s*(%d+)') or 0
   row('cpu', ('%s, %s used'):format(out.cpu or '?', require('datamux.plural').of(out.threads, 'thread')))
   row('memory', ('%s, %s available'):format(columns.bytes(out.memory * 1024), columns.bytes(out.available * 1024)))
-  if not ok then problems[#problems + 1] = tostring(about):match '[^\n]+' end
+  if not ok then problem(1, tostring(about):match '[^\n]+', '-d cpu; what can compute here: datamux --devices') end
   out.device = ok and about or nil
   out.gpu = first 'nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader'
   row('gpu', out.gpu or 'none that nvidia-smi knows')
@@ -97,8 +100,11 @@ function M.run(o)
   for _, d in ipairs(out.devices) do row('device', d) end
   local there, absent = libraries()
   row('libraries', #there > 0 and table.concat(there, ' ') or 'none')
-  for _, text in ipairs(absent) do problems[#problems + 1] = text end
-  out.libraries, out.absent = json.list(there), json.list(absent)
+  out.libraries, out.absent = json.list(there), json.list {}
+  for i, a in ipairs(absent) do
+    out.absent[i] = a.what
+    problem(4, a.what, a.fix)
+  end
 
   for _, place in ipairs { { 'cache', cache.root() }, { 'runs', rundir.root(o.out) } } do
     local folder = existing(place[2])
@@ -106,14 +112,15 @@ function M.run(o)
     local free = free_space(folder)
     out[place[1]] = { path = place[2], writable = can, free = free }
     row(place[1], ('%s, %s'):format(place[2], free and columns.bytes(free) .. ' free' or 'free space unknown'))
-    if not can then problems[#problems + 1] = ('%s cannot be written: %s'):format(place[2], why) end
-    if free and free < 1e9 then problems[#problems + 1] = ('%s: less than 1 GB is free'):format(place[2]) end
+    local another = place[1] == 'cache' and 'DATAMUX_CACHE=/another/folder' or '--out /another/folder'
+    if not can then problem(2, ('%s cannot be written: %s'):format(place[2], why), another) end
+    if free and free < 1e9 then problem(5, ('%s: less than 1 GB is free'):format(place[2]), another) end
   end
   local data = os.getenv 'DATAMUX_DATA'
   row('data', data and (lfs.attributes(data, 'mode') == 'directory' and data or data .. ' is no folder')
     or 'DATAMUX_DATA is not set')
   if data and lfs.attributes(data, 'mode') ~= 'directory' then
-    problems[#problems + 1] = ('DATAMUX_DATA is %s, which is no folder'):format(data)
+    problem(3, ('DATAMUX_DATA is %s, which is no folder'):format(data), 'unset DATAMUX_DATA, or name a folder')
   end
   out.offline = os.getenv 'DATAMUX_OFFLINE' == '1'
   local proxy = os.getenv 'https_proxy' or os.getenv 'HTTPS_PROXY'
@@ -123,18 +130,23 @@ function M.run(o)
     local code = first(("curl -sSI -m 5 -o /dev/null -w '%%{http_code}' '%s'"):format(set.urls[1]))
     out.reached = code and code:find '^2' ~= nil
     network = out.reached and 'reached ' .. set.urls[1]:match '//([^/]+)' or 'not reached: ' .. set.urls[1]
-    if not out.reached then problems[#problems + 1] = 'no network: data sets must be put here by hand' end
+    if not out.reached then
+      problem(6, 'no network', 'datamux data pack NAME -o FILE.tar where there is one, data unpack FILE.tar here')
+    end
   end
   row('defaults', out.preferences.path .. (not out.preferences.there and ' (not there)' or fine and '' or ' (refused)'))
   row('network', network .. (proxy and ', proxy ' .. proxy:gsub('//[^@/]*@', '//') or ''))
-  out.problems = json.list(problems)
+  for i, e in ipairs(problems) do e.place = i end
+  table.sort(problems, function(a, b) return a.rank < b.rank or (a.rank == b.rank and a.place < b.place) end)
+  out.problems = json.list {}
+  for i, e in ipairs(problems) do out.problems[i] = ('%s; fix: %s'):format(e.what, e.fix) end
   if o.json then
     print(json.encode(out, true))
     return 0
   end
-  print(columns.text(rows))
-  print('\n' .. (problems[1] or ('ready: %s'):format(out.device)))
-  for i = 2, #problems do print(problems[i]) end
+  print(columns.text(rows) .. '\n')
+  for i = #problems, 2, -1 do print('also: ' .. out.problems[i]) end
+  print(problems[1] and 'first: ' .. out.problems[1] or ('ready: %s'):format(out.device))
   return 0
 end
 

@@ -68,6 +68,7 @@ local function add_global(p)
   p:option('--seed', 'the same as seed=N'):argname 'N'
   p:flag('--download', 'fetch known data sets that are not here (or DATAMUX_DOWNLOAD=1)')
   p:flag('--offline', 'open no socket (or DATAMUX_OFFLINE=1)')
+  p:flag('--trust', 'recipes may write files, run programs and load libraries')
   p:flag('--json', 'JSON on stdout instead of text')
   p:flag('-q --quiet', 'no progress')
   p:flag('-v --verbose', 'more: -v shows what differs from the defaults, -vv every value'):count '0-2'
@@ -81,26 +82,66 @@ local function add_global(p)
   p:flag('--version', 'print the version')
 end
 
--- Flags of the published program's scripts, and what they are here.
-local published = {
-  ['-N'] = 'mux.n', ['--num_instances'] = 'mux.n', ['--num-instances'] = 'mux.n', ['--task'] = 'task',
-  ['--task_name'] = 'task', ['--muxing'] = 'mux.kind', ['--muxing_variant'] = 'mux.kind', ['--demuxing'] = 'demux.kind',
-  ['--demuxing_variant'] = 'demux.kind', ['--batch_size'] = 'train.rows', ['--lr'] = 'train.lr',
-  ['--lr_rate'] = 'train.lr',
-  ['--learning_rate'] = 'train.lr', ['--max_steps'] = 'train.steps', ['--num_train_epochs'] = 'train.epochs',
-  ['--epochs'] = 'train.epochs', ['--max_seq_length'] = 'data.length', ['--retrieval_pretraining'] = 'warmup.steps',
+-- Flags of the published programs' scripts: a key here, or the words for each value there.
+local muxing = { gaussian_hadamard = 'mux.kind=hadamard', binary_hadamard = 'mux.kind=binary',
+                 random_ortho = 'mux.kind=ortho', random_ortho_low_rank = 'mux.kind=lowrank' }
+local demuxing = { index = 'demux.kind=index', index_pos = 'demux.kind=rsa', mlp = 'demux.kind=mlp' }
+local settings = { retrieval_pretraining = 'warmup.steps=500000', finetuning = 'warmup.steps=0 train.steps=500000',
+                   baseline = 'mux.n=1 model.kind=plain' }
+local scripts = {
+  ['-N'] = 'mux.n', num_instances = 'mux.n', task = 'task', task_name = 'task', ['-m'] = muxing, muxing = muxing,
+  muxing_variant = muxing, ['-d'] = demuxing, demuxing = demuxing, demuxing_variant = demuxing, ['-s'] = settings,
+  setting = settings, lr = 'train.lr', lr_rate = 'train.lr', learning_rate = 'train.lr', batch_size = 'train.rows',
+  max_steps = 'train.steps', num_train_epochs = 'train.epochs', epochs = 'train.epochs', max_seq_length = 'data.length',
+  retrieval_pretraining = { ['1'] = settings.retrieval_pretraining, ['0'] = 'warmup.steps=0' },
+  retrieval_loss_coeff = 'train.alpha', gaussian_hadamard_norm = 'mux.norm', learn_muxing = 'mux.learn',
 }
+
+--- What the flags of the published programs' scripts in a command line are here, as words for it: "mux.n=20 task=sst2".
+--- nil where there is none that is no flag of ours too.
+function M.published(argv)
+  local out, any = {}, false
+  for i, word in ipairs(argv) do
+    local flag, value = word:match '^(%-[^=]+)=(.*)$'
+    flag = flag or word
+    local name = flag:sub(1, 2) == '--' and flag:sub(3):gsub('%-', '_') or flag
+    local known = flag:sub(1, 1) == '-' and scripts[name]
+    local after = argv[i + 1]
+    value = value or after and not after:find '^%-' and not after:find '%.lua$' and after or nil
+    if type(known) == 'table' then
+      if known[value] then out[#out + 1] = known[value] end
+      any = any or known[value] ~= nil and name ~= '-d'
+    elseif known == 'mux.learn' then
+      out[#out + 1], any = 'mux.learn=' .. (value == '0' and 'false' or 'true'), true
+    elseif known then
+      out[#out + 1], any = ('%s=%s'):format(known, value or 'VALUE'), true
+    elseif flag == '--do_train' or flag == '--do_eval' then
+      any = true
+    end
+  end
+  return any and table.concat(out, ' ') or nil
+end
 
 -- An argparse complaint as an error of ours.
 local function complain(p, message)
   local text, near = message:match "^(.-)\nDid you mean (.-)%?"
   text = text or message
   local flag = text:match "^unknown option '(.-)'"
-  local key = published[flag]
-  errors.raise('E200', {
-    what = text, near = not key and near and near:gsub("'", ''):gsub('^one of these: ', '') or nil,
-    fix = key and ('%s=VALUE (a key of the recipe; all keys: datamux help keys)'):format(key)
-      or p:get_usage():gsub('^Usage: ', ''):gsub('\n%s+', ' ') })
+  local ours = flag and M.published(M.argv or {})
+  if ours then M.refuse_published(text, ours) end
+  errors.raise('E200', { what = text, near = near and near:gsub("'", ''):gsub('^one of these: ', '') or nil,
+    fix = p:get_usage():gsub('^Usage: ', ''):gsub('\n%s+', ' ') })
+end
+
+--- Raises E200 for a command line with flags of the published programs. ours: what M.published gave.
+function M.refuse_published(what, ours)
+  local recipe = 'recipes/quickstart.lua'
+  for _, word in ipairs(M.argv or {}) do
+    if word:find '%.lua$' then recipe = word end
+  end
+  errors.raise('E200', { what = what, why = 'flags of the published scripts are keys of a recipe here',
+    lines = { 'in datamux: ' .. (ours ~= '' and ours or 'nothing, a run trains and scores') },
+    fix = ('datamux %s %s'):format(recipe, ours):gsub(' $', '') })
 end
 
 --- A parser of the named commands (default: all that are there).
