@@ -95,8 +95,11 @@ local function prepare(name, argv)
   return words
 end
 
--- Effects of the options that all commands take.
-local function apply(o)
+-- What must work, whatever the person's own file says.
+local helpers = { explain = true, help = true, completion = true, doctor = true }
+
+-- Effects of the options that all commands take, and of the person's own defaults for them. name: the command, if any.
+local function apply(o, name)
   if o.debug then errors.tracing = true end
   if o.trust then require('datamux.sandbox').trusted = true end
   if o.download then require('datamux.sys').setenv('DATAMUX_DOWNLOAD', '1') end
@@ -104,7 +107,8 @@ local function apply(o)
   if os.getenv 'HF_HUB_OFFLINE' == '1' and not os.getenv 'DATAMUX_OFFLINE' then
     require('datamux.sys').setenv('DATAMUX_OFFLINE', '1')
   end
-  M.color = o.color
+  local own = not (helpers[name] or o.version or o.devices) and require('datamux.preferences').apply() or {}
+  M.color = o.color or own.color
 end
 
 -- Runs the words of a command; the first plain one is at `at` and names the command. loaded: its recipe, if read.
@@ -112,7 +116,7 @@ local function run_command(name, words, loaded, argv)
   local commands = require 'datamux.commands'
   local p = commands.parser { name }
   local o = p:parse(prepare(name, words))
-  apply(o)
+  apply(o, name)
   if o.version or o.devices then return alone(o) end
   o.words, o.loaded = argv, loaded
   host.stoppable(false)
@@ -120,6 +124,7 @@ local function run_command(name, words, loaded, argv)
 end
 
 local function run_stdin()
+  require('datamux.preferences').apply()
   if host.isatty(0) then return require('datamux.repl').run {} end
   local chunk, why = loadstring(io.read '*a', '=stdin')
   if not chunk then errors.raise('E208', { what = why, fix = 'correct that line' }) end

@@ -78,7 +78,7 @@ function M.run(o)
 
   local preferences = require 'datamux.preferences'
   local fine, own = pcall(preferences.apply)
-  if not fine then problems[#problems + 1] = tostring(own):gsub('\n%s*', '; ') end
+  if not fine then problem(3, own.what or tostring(own), own.fix or 'datamux explain E221') end
   out.preferences = { path = preferences.path(), there = sys.kind(preferences.path()) == 'file', fine = fine }
   local ok, about = pcall(launch.device, o.device or os.getenv 'DATAMUX_DEVICE' or 'auto', o.threads)
   out.version, out.threads = cli.version(), require('datamux.ffi').C.dm_threads()
