@@ -64,13 +64,11 @@ function M.find(entries, o)
   return entries
 end
 
-local function shell(w) return w:find "[^%w%-_./=:,@+]" and ("'%s'"):format((w:gsub("'", "'\\''"))) or w end
-
 --- The command that trains an entry (see find). o: { root, threads, device }.
 function M.command(e, o, budget)
   local words = { o.exe or 'datamux', e.path }
-  for _, w in ipairs(e.all) do words[#words + 1] = shell(w) end
-  words[#words + 1] = '--out ' .. shell(rundir.root(o.root))
+  for _, w in ipairs(e.all) do words[#words + 1] = sys.word(w) end
+  words[#words + 1] = '--out ' .. sys.word(rundir.root(o.root))
   if o.threads then words[#words + 1] = '-j ' .. o.threads end
   if o.device then words[#words + 1] = '--device ' .. o.device end
   if e.stopped then words[#words + 1] = '--resume=' .. e.stopped.id end
@@ -93,7 +91,7 @@ end
 function M.train(entries, o)
   M.find(entries, o)
   local begun, hopeless, failed = os.time(), {}, nil
-  local exe = setmetatable({ exe = shell(host.exe()) }, { __index = o })
+  local exe = setmetatable({ exe = sys.word(host.exe()) }, { __index = o })
   for i, e in ipairs(entries) do
     local task, left = nil, o.budget and o.budget - (os.time() - begun)
     for _, v in ipairs(e.list) do task = v.path == 'task' and v.value or task end

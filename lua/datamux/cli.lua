@@ -165,7 +165,7 @@ local function dispatch(argv)
     return run_command(word, words, nil, argv)
   end
   if not word:find '%.lua$' then
-    if word:find '^[%w_.]+%+?=' then return run_command('run', with(argv, at, 'run'), nil, argv) end
+    if require('datamux.launch').is_override(word) then return run_command('run', with(argv, at, 'run'), nil, argv) end
     unknown(word, argv)
   end
   local rest = {}
@@ -175,7 +175,7 @@ local function dispatch(argv)
   for _, w in ipairs(argv) do
     errors.tracing = errors.tracing or w == '--debug'
     if w == '--trust' then require('datamux.sandbox').trusted = true end
-    if w:find '^[%w_.]+%+?=' then words[#words + 1] = w end
+    if launch.is_override(w) then words[#words + 1] = w end
   end
   local recipe = launch.load(word, rest, { script = true, words = words })      -- a script gets its arguments untouched
   if not recipe then return 0 end

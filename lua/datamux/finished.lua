@@ -26,11 +26,10 @@ function M.model_words(values)
   return ('%s, %s%s + %s'):format(size, mux, values['mux.learn'] and ' (learned)' or '', demux)
 end
 
-local function quoted(w) return w:find "[^%w%-_./=:,@+]" and ("'%s'"):format((w:gsub("'", "'\\''"))) or w end
 
 local function command_of(env)
   local out = { 'datamux' }
-  for _, w in ipairs(env and env.command or {}) do out[#out + 1] = quoted(tostring(w)) end
+  for _, w in ipairs(env and env.command or {}) do out[#out + 1] = sys.word(tostring(w)) end
   return table.concat(out, ' ')
 end
 

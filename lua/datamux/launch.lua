@@ -9,7 +9,8 @@ local function installed(path)
   return prefix and path:find '^recipes/' and ('%s/share/datamux/%s'):format(prefix, path)
 end
 
-local function is_override(w) return w:find '^[%w_.]+%+?=' ~= nil end
+--- Whether a word of a command line is key=value or key+=value.
+function M.is_override(w) return w:find '^[%w_.]+%+?=' ~= nil end
 
 -- Whether a chunk's text does not end with a return: then it is a script, which returns nothing.
 local function is_script(text) return loadstring(text:gsub('^#[^\n]*', '') .. '\nreturn') ~= nil end
@@ -70,11 +71,11 @@ end
 --- The recipe of parsed options (o.recipe; o.loaded where the dispatcher has read it). Raises E200, E207, E208.
 function M.recipe(o)
   if o.loaded then return o.loaded end
-  if o.recipe and is_override(o.recipe) then     -- key=value before the recipe
+  if o.recipe and M.is_override(o.recipe) then     -- key=value before the recipe
     local words = { o.recipe }
     o.recipe = nil
     for _, w in ipairs(o.overrides or {}) do
-      if o.recipe or is_override(w) then words[#words + 1] = w else o.recipe = w end
+      if o.recipe or M.is_override(w) then words[#words + 1] = w else o.recipe = w end
     end
     o.overrides = words
   end
@@ -82,7 +83,7 @@ function M.recipe(o)
     errors.raise('E200', { what = 'no recipe given', fix = 'datamux recipes/quickstart.lua' })
   end
   local words = {}
-  for _, w in ipairs(o.overrides or {}) do words[#words + 1] = is_override(w) and w or nil end
+  for _, w in ipairs(o.overrides or {}) do words[#words + 1] = M.is_override(w) and w or nil end
   local recipe = M.load(o.recipe, {}, { words = words })
   if not recipe then
     errors.raise('E208', { what = o.recipe .. ' returned nothing: it is a script, not a recipe',
@@ -98,7 +99,7 @@ function M.words(o)
   if o.seed then words[#words + 1] = 'seed=' .. o.seed end
   if o.run_name then words[#words + 1] = 'name=' .. o.run_name end
   for _, w in ipairs(o.overrides or {}) do
-    if not is_override(w) then
+    if not M.is_override(w) then
       errors.raise('E200', { what = ("unexpected argument '%s' after the recipe '%s', expected key=value"):format(w,
         o.recipe or 'given'), fix = w:find '^%d+%-%d+' and '--resume=' .. w or w .. '=VALUE' })
     end

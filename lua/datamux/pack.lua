@@ -15,12 +15,10 @@ local M = {}
 
 local SUMS = 'SHA256SUMS'
 
-local function quoted(s) return "'" .. s:gsub("'", "'\\''") .. "'" end
-
 -- Runs tar with these words; returns what it printed, and the exit code. Raises E404 where it is not there.
 local function tar(words)
   local line = { 'LC_ALL=C tar' }
-  for i, w in ipairs(words) do line[i + 1] = quoted(w) end
+  for i, w in ipairs(words) do line[i + 1] = sys.quoted(w) end
   local process = io.popen(table.concat(line, ' ') .. ' 2>&1; echo "exit $?"')
   local said, code = process:read('*a'):match '^(.*)exit (%d+)\n$'
   process:close()

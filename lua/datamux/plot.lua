@@ -30,8 +30,6 @@ local function finite(v) return type(v) == 'number' and v == v and math.abs(v) <
 -- Text for gnuplot: single quotes take everything as it is.
 local function quoted(s) return "'" .. tostring(s):gsub("'", "''"):gsub('[\r\n]', ' ') .. "'" end
 
-local function shell(s) return "'" .. s:gsub("'", "'\\''") .. "'" end
-
 -- -- checking -----------------------------------------------------------------------------------------------
 
 local function check_series(s, i, kind)
@@ -343,7 +341,7 @@ end
 local function gnuplot(text)
   local file = os.tmpname()
   sys.write(file, text)
-  local process = io.popen(('gnuplot %s 2>&1; echo "exit $?"'):format(shell(file)))
+  local process = io.popen(('gnuplot %s 2>&1; echo "exit $?"'):format(sys.quoted(file)))
   local said = process:read '*a'
   process:close()
   os.remove(file)

@@ -85,7 +85,7 @@ end
 
 -- Commit of the checkout that `file` is in, and whether tracked files differ from it; nil outside of one.
 local function git(file)
-  local dir = ("'%s'"):format((file and file:match '^(.*)/[^/]*$' or '.'):gsub("'", "'\\''"))
+  local dir = sys.quoted(file and file:match '^(.*)/[^/]*$' or '.')
   local commit = output(('git -C %s rev-parse HEAD'):format(dir))
   if not commit then return nil end
   return { commit = commit, dirty = output(('git -C %s status --porcelain -uno'):format(dir)) ~= nil }

@@ -151,4 +151,10 @@ function M.sha256_file(path)
   return out
 end
 
+--- s as one word of a shell's command line, in quotes.
+function M.quoted(s) return "'" .. s:gsub("'", "'\\''") .. "'" end
+
+--- The same, in quotes only where it needs them: for command lines that people read.
+function M.word(s) return s:find "[^%w%-_./=:,@+]" and M.quoted(s) or s end
+
 return M

@@ -129,7 +129,8 @@ function Meter:whole(warm)
     t = C.dm_clock() - t
   else
     local path = os.tmpname()
-    sys.write(path, lines_of(list))
+    self.lines = self.lines or lines_of(list)
+    sys.write(path, self.lines)
     t = C.dm_clock()
     local ok, why = pcall(require('datamux.filter').run, model, { files = { path }, input = 'jsonl', output = 'same',
       text = 'text', pair = model.pairs and 'pair' or nil, pairs = model.pairs, rows = self.asked, on_error = 'fail',

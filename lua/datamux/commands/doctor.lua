@@ -51,7 +51,7 @@ end
 
 -- Bytes free on the disk of a folder, or nil.
 local function free_space(path)
-  local kilobytes = first(("df -Pk '%s' | tail -1 | awk '{print $4}'"):format((path:gsub("'", "'\\''"))))
+  local kilobytes = first(("df -Pk %s | tail -1 | awk '{print $4}'"):format(require('datamux.sys').quoted(path)))
   return tonumber(kilobytes) and tonumber(kilobytes) * 1024
 end
 

@@ -113,9 +113,9 @@ end
 
 -- Words of the rest that are key=value, and those that are models.
 local function split(rest)
-  local words, paths = {}, {}
+  local words, paths, is_override = {}, {}, require('datamux.launch').is_override
   for _, w in ipairs(rest or {}) do
-    if w:find '^[%w_.]+%+?=' then words[#words + 1] = w else paths[#paths + 1] = w end
+    if is_override(w) then words[#words + 1] = w else paths[#paths + 1] = w end
   end
   return words, paths
 end

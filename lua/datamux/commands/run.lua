@@ -77,8 +77,8 @@ end
 
 -- What a person would type again to continue the run `id`; more: the words of this combination of a sweep.
 local function resume_command(words, id, more)
-  local out, i = { 'datamux' }, 1
-  local function add(w) out[#out + 1] = w:find "[^%w%-_./=:,@+]" and ("'%s'"):format((w:gsub("'", "'\\''"))) or w end
+  local out, i, word = { 'datamux' }, 1, require('datamux.sys').word
+  local function add(w) out[#out + 1] = word(w) end
   while i <= #words do
     local w = words[i]
     if w == '--stop-after' then
@@ -96,9 +96,8 @@ local function resume_command(words, id, more)
 end
 
 -- The folder of this run: a new one, or with --resume one that goes on.
-local function open_run(recipe, config, list, o, more)
+local function open_run(recipe, config, list, o, tags, more)
   local rundir = require 'datamux.rundir'
-  local tags = rundir.tags(o.tags)
   local function resume(id) return resume_command(o.words, id, more) end
   if o.resume then
     return rundir.find { out = o.out, name = config.name, list = list, run = o.resume ~= '' and o.resume or nil,
@@ -130,10 +129,10 @@ function M.train(recipe, o, more)
   local sys, rundir = require 'datamux.sys', require 'datamux.rundir'
   local checkpoint, json = require 'datamux.checkpoint', require 'datamux.json'
   local config, list = launch.resolve(recipe, o, more)
-  rundir.tags(o.tags)                       -- refused before the work, not after
+  local tags = rundir.tags(o.tags)
   if o.dry_run then return dry_run(o, list) end
   local session = require('datamux.train').new(config, { no_eval = o.no_eval })
-  local run, unfinished = open_run(recipe, config, list, o, more)
+  local run, unfinished = open_run(recipe, config, list, o, tags, more)
   local log = require('datamux.log').new { mode = launch.progress(o), columns = host.columns,
                                            every = config.log.every, run = run.dir,
                                            tensorboard = config.log.tensorboard }
