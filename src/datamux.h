@@ -292,10 +292,11 @@ int32_t dm_bpe_text(dm_bpe *b, const uint8_t *text, int32_t n, int32_t *ids, int
 
 /* -- products of a finished model in int8 --------------------------------------------------------- */
 
-/* Weights of a linear layer in 7 bits: w[d] is about scale[d] * q[d], scale[d] = max |w[d]| / 63.
-**   q      [D, (C + 3) / 4]  i32  out   rows of C bytes, then zeros
-**   scale  [D]                    out
-**   w      [D, C]                 in
+/* Weights of a linear layer in 7 bits: w[d] is about scale[d] * (q[d] - 64), scale[d] = max |w[d]| / 63.
+**   q      [(D + 15) / 16, (C + 3) / 4, 16]  i32  out   four bytes each: inputs 4j .. 4j + 3 of a channel; 64s where
+**                                                       there is no such input or channel
+**   scale  [D]                                    out
+**   w      [D, C]                                 in
 ** Errors: EDEVICE where the device has no products in int8; SHAPE, DTYPE, STALE. */
 dm_status dm_int8_pack(dm_tensor *q, dm_tensor *scale, const dm_tensor *w);
 

@@ -66,13 +66,13 @@ dm_status dm_linear_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_te
 
 /* -- int8 --------------------------------------------------------------------------------------------- */
 
-/* q and scale hold D rows of C bytes; the device has int8. */
+/* q and scale hold channels of C inputs, as dm_int8_pack lays them; the device has int8. */
 static dm_status check_packed(const char *op, dm_device **d, const dm_tensor *q, const dm_tensor *scale, int C,
                               const dm_tensor *real) {
   DM_INT_ARG(op, q);
   DM_F32_ARG(op, scale);
-  DM_TRY(dm_check_shape(op, "q", q, 2, (const int32_t[]){ -1, (C + 3) / 4 }));
-  DM_TRY(dm_check_vector(op, "scale", scale, q->shape[0], "rows of q"));
+  DM_TRY(dm_check_shape(op, "scale", scale, 1, (const int32_t[]){ -1 }));
+  DM_TRY(dm_check_shape(op, "q", q, 3, (const int32_t[]){ (scale->shape[0] + 15) / 16, (C + 3) / 4, 16 }));
   const dm_tensor *all[] = { q, scale, real };
   DM_TRY(dm_check_device(op, d, 3, all));
   if ((*d)->backend->int8_linear) return DM_OK;
@@ -97,10 +97,10 @@ dm_status dm_int8_linear(dm_tensor *y, const dm_tensor *x, const dm_tensor *q, c
   dm_device *d;
   DM_TRY(check_packed(op, &d, q, scale, dm_cols(x), x));
   DM_F32_ARG(op, y);
-  DM_TRY(check_output(op, "y", y, x, q->shape[0]));
+  DM_TRY(check_output(op, "y", y, x, scale->shape[0]));
   if (b) {
     DM_F32_ARG(op, b);
-    DM_TRY(dm_check_vector(op, "b", b, q->shape[0], "rows of q"));
+    DM_TRY(dm_check_vector(op, "b", b, scale->shape[0], "channels of scale"));
   }
   const dm_tensor *all[] = { y, x, b };
   DM_TRY(dm_check_device(op, &d, 3, all));

@@ -88,10 +88,6 @@ dm_status cpu_gemm_then(int ta, int tb, int m, int n, int k, const dm_store *a, 
 dm_status cpu_gemm_into(int ta, int tb, int m, int n, int k, const dm_store *a, int lda, const dm_store *b,
                         int ldb, int beta, void *c, int ldc, int dtype);
 
-/* c [m, n] = (a - zero) b^T, a [m, k] u8, b [n, k] s8, in 32 bits, by the calling thread inside a parallel region. No
-** sentence is left behind on failure. */
-dm_status cpu_gemm_int8(int m, int n, int k, const uint8_t *a, int zero, const int8_t *b, int32_t *c);
-
 const char *cpu_gemm_library(void);
 
 /* -- products of bf16 by the processor (bf16.c) ------------------------------------------------- */

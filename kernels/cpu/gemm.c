@@ -40,17 +40,6 @@ dm_status cpu_gemm_then(int ta, int tb, int m, int n, int k, const dm_store *a, 
   return DM_OK;
 }
 
-dm_status cpu_gemm_int8(int m, int n, int k, const uint8_t *a, int zero, const int8_t *b, int32_t *c) {
-  for (int i = 0; i < m; i++) {
-    for (int j = 0; j < n; j++) {
-      int32_t sum = 0;
-      for (int l = 0; l < k; l++) sum += ((int32_t)a[(size_t)i * k + l] - zero) * b[(size_t)j * k + l];
-      c[(size_t)i * n + j] = sum;
-    }
-  }
-  return DM_OK;
-}
-
 #else
 
 #include <dnnl.h>
@@ -245,12 +234,6 @@ const char *cpu_gemm_library(void) {
   const dnnl_version_t *v = dnnl_version();
   snprintf(text, sizeof text, "oneDNN %d.%d.%d", v->major, v->minor, v->patch);
   return text;
-}
-
-dm_status cpu_gemm_int8(int m, int n, int k, const uint8_t *a, int zero, const int8_t *b, int32_t *c) {
-  int32_t none = 0;
-  dnnl_status_t s = dnnl_gemm_u8s8s32('N', 'T', 'F', m, n, k, 1.0f, a, k, (uint8_t)zero, b, k, 0, 0.0f, c, n, &none);
-  return s == dnnl_success ? DM_OK : s == dnnl_out_of_memory ? DM_ENOMEM : DM_EINTERNAL;
 }
 
 #endif

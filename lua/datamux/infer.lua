@@ -83,13 +83,16 @@ local function each_linear(model, fn)
   return model
 end
 
+-- Shape of the packed weights of d channels of c inputs (see dm_int8_pack).
+local function packed_shape(d, c) return { math.ceil(d / 16), math.ceil(c / 4), 16 } end
+
 --- Gives the linear layers of a model's encoder their weights in 7 bits per channel, their inputs in 8 bits per row;
 --- the rest (embeddings, attention, norms, demultiplexer, head) stays in f32. For running only. Raises where the device
 --- has no products in int8 (only the CPU has), and for a model without an encoder. Returns the model.
 function M.int8(model)
   return each_linear(model, function(m)
     local d, c = m.weight:size(1), m.weight:size(2)
-    m.packed, m.scale = Tensor.lasting({ d, math.ceil(c / 4) }, 'i32'), Tensor.lasting { d }
+    m.packed, m.scale = Tensor.lasting(packed_shape(d, c), 'i32'), Tensor.lasting { d }
     check(C.dm_int8_pack(m.packed.c, m.scale.c, m.weight.c))
     m.forward = int8_forward
   end)
@@ -111,7 +114,7 @@ function M.int8_declare(model)
     m.names = m.bias and { 'bias' } or {}
     m.weight = nil
     local function declare(name, spec) Module.share(m, name, setmetatable({ spec = spec }, Tensor)) end
-    declare('packed', { shape = { d, math.ceil(c / 4) }, dtype = 'i32', values = d * c })
+    declare('packed', { shape = packed_shape(d, c), dtype = 'i32', values = d * c })
     declare('scale', { shape = { d }, values = 0 })
     m.forward = int8_forward
   end)

@@ -5,7 +5,8 @@ local core = require 'datamux.ffi'
 local C, check = core.C, core.check
 
 local function packed(w)
-  local q, scale = dm.Tensor.new({ w:size(1), math.ceil(w:size(2) / 4) }, 'i32'), dm.Tensor.new { w:size(1) }
+  local q, scale = dm.Tensor.new({ math.ceil(w:size(1) / 16), math.ceil(w:size(2) / 4), 16 }, 'i32'),
+    dm.Tensor.new { w:size(1) }
   check(C.dm_int8_pack(q.c, scale.c, w.c))
   return q, scale
 end
@@ -33,7 +34,7 @@ describe('linear in int8', function()
     return
   end
 
-  for _, size in ipairs { { 1, 1, 1 }, { 5, 7, 3 }, { 140, 30, 400 }, { 9, 1025, 20 } } do
+  for _, size in ipairs { { 1, 1, 1 }, { 5, 7, 3 }, { 140, 30, 400 }, { 9, 1025, 20 }, { 510, 12, 65 } } do
     it(('is off by no more than its rounding: %d rows, %d -> %d'):format(unpack(size)), function()
       local R, K, D = unpack(size)
       local x, w, b = h.rand(R, K), h.rand(D, K), h.rand(D)
@@ -73,6 +74,13 @@ describe('linear in int8', function()
     end)
   end)
 
+  it('gives no number for a row that holds none', function()
+    dm.step(function()
+      local x = dm.tensor({ { 1, 2, 0 / 0, 4, 1 }, { 1, 1 / 0, 1, 1, 1 } })
+      for _, v in ipairs(int8(x, dm.zeros(3, 5):fill(1)):totable()) do assert.is_true(v ~= v, tostring(v)) end
+    end)
+  end)
+
   it('gives the same bits for one and two threads', function()
     h.same_bits(function()
       h.reseed(3)
@@ -85,7 +93,7 @@ describe('linear in int8', function()
       local q, scale = packed(dm.zeros(4, 8))
       local y, x = dm.Tensor.new { 2, 4 }, dm.zeros(2, 12)
       h.refuses(function() check(C.dm_int8_linear(y.c, x.c, q.c, scale.c, nil, 0)) end,
-        'int8_linear: q is %[4, 2%], expected')
+        'int8_linear: q is %[1, 2, 16%], expected %[1, 3, 16%]')
     end)
   end)
 end)
