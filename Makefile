@@ -62,6 +62,6 @@ deb:
 	@cmake/deb.sh $(BUILD)-deb
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-deb
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-deb $(BUILD)-deb-v4
 
 .PHONY: all help packages configure build run test docs bench sanitize install deb clean

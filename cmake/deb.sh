@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds datamux as a Debian package: cmake/deb.sh FOLDER [ARGUMENTS OF CMAKE]. It lies in FOLDER, what is in it under
 # FOLDER/root.
-# ARCH: value of -march (amd64: x86-64-v3, and a processor without AVX2 is refused at installation; arm64: armv8-a).
+# ARCH: value of -march (amd64: x86-64-v3, and a processor without AVX2 is refused at installation; arm64: armv8-a). On
+# amd64 the package also holds the command built for AVX-512 with VNNI, which takes over by itself where it runs.
 # The CUDA object is part of it where nvcc is found; cuBLASLt, which Debian does not have, is up to the machine.
 set -eu
 cd "$(dirname "$0")/.."
@@ -20,6 +21,17 @@ cmake --build "$build" -j"$(nproc)" --target command > "$build/build.log" 2>&1 |
 umask 022
 rm -rf "$root"
 DESTDIR=$root cmake --install "$build" --strip > /dev/null
+
+if [ "$arch" = x86-64-v3 ]; then
+  wide=$build-v4
+  cmake -S . -B "$wide" -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=/usr -DDATAMUX_CUDA=OFF \
+    -DDATAMUX_ARCH='x86-64-v4;-mavx512vnni' "$@" > /dev/null
+  cmake --build "$wide" -j"$(nproc)" --target command > "$wide/build.log" 2>&1 || { cat "$wide/build.log"; exit 1; }
+  install -D -s "$wide/datamux" "$root/usr/lib/datamux/x86-64-v4/datamux"
+  if [ -e "$root/usr/lib/datamux/libdatamux_cuda.so" ]; then
+    ln -s ../libdatamux_cuda.so "$root/usr/lib/datamux/x86-64-v4/"
+  fi
+fi
 
 # Where Debian has these things.
 share=$root/usr/share

@@ -358,15 +358,40 @@ static int dispatch(lua_State *L, int argc, char **argv) {
   return run_cli(L, argc, argv);
 }
 
-/* OpenMP's idle threads spin for long by default, which ruins a machine that is shared; a short spin costs nothing.
-** libgomp reads this before main, so the command starts itself once more with it set. */
-static void calm_idle_threads(char **argv) {
+/* A package is built for the processors of years ago. Beside that it holds the command built for AVX-512 with VNNI:
+** puts its path in place of this command's, where it is there and runs here. Returns whether it did. */
+static int take_better_build(char *path, size_t size) {
+#if defined __x86_64__ && !defined __AVX512VNNI__
+  char *name = strrchr(path, '/');
+  size_t at = name ? (size_t)(name - path) : size;
+  static const char better[] = "/../lib/datamux/x86-64-v4/datamux";
+  char other[4096];
+  if (at + sizeof better > sizeof other || sizeof other > size) return 0;
+  memcpy(other, path, at);
+  memcpy(other + at, better, sizeof better);
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx512vnni") || !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512bw")
+      || !__builtin_cpu_supports("avx512dq") || access(other, X_OK)) return 0;
+  memcpy(path, other, at + sizeof better);
+  return 1;
+#else
+  (void)path;
+  (void)size;
+  return 0;
+#endif
+}
+
+/* Starts the command once more, where another build of it suits the processor better, and where OpenMP's idle threads
+** would spin for long, as they do by default: that ruins a machine that is shared, a short spin costs nothing, and libgomp
+** reads what says so before main. */
+static void start_again(char **argv) {
   char path[4096];
-  if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
   ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-  if (n <= 0 || setenv("GOMP_SPINCOUNT", "10000", 1)) return;
+  if (n <= 0) return;
   path[n] = 0;
-  execv(path, argv);
+  int better = take_better_build(path, sizeof path), spins = !getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT");
+  if (spins && setenv("GOMP_SPINCOUNT", "10000", 1)) return;
+  if (spins || better) execv(path, argv);
 }
 
 /* The profile, where one was asked for (DATAMUX_PROFILE). */
@@ -379,7 +404,7 @@ static void finish_profile(lua_State *L) {
 }
 
 int main(int argc, char **argv) {
-  calm_idle_threads(argv);
+  start_again(argv);
   lua_State *L = luaL_newstate();
   if (!L) {
     fprintf(stderr, "datamux: not enough memory for Lua\n");
