@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The same network in PyTorch and ONNX Runtime: what bench/cpu/run compares with. Prints one JSON object: medians of its
-steps in ms, wall time and processor time over all threads.
+"""The same network in PyTorch and ONNX Runtime: what bench/cpu/run compares with. Prints one JSON object: medians of
+its steps in ms, wall time and processor time over all threads.
 
 T-MUX as published: post-norm encoder, Gaussian Hadamard keys, mean over N, index prefix, CLS read-out, a retrieval head
 of its own over the whole vocabulary, dropout 0.1, AdamW; --n 1: the plain Transformer. Written as a careful user would:
-fused attention (scaled_dot_product_attention), packed q, k, v, optional torch.compile, on a GPU AdamW in one kernel.
+fused attention (scaled_dot_product_attention), packed q, k, v, optional torch.compile, AdamW in one kernel.
 --precision bf16: autocast in training, the weights themselves in inference. --rows 8,16,32 as in ours.lua.
 --limit: seconds that the first step, which compiles, may take; {"failed": ..} is printed where it takes longer.
 peak_mib: the largest resident memory of the process, with what compiling took; on a GPU the largest that was allocated.
@@ -159,7 +159,7 @@ else:
     if a.form == "compiled":
         signal.signal(signal.SIGALRM, too_long)
         signal.alarm(a.limit)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=gpu) if a.mode == "train" else None
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True) if a.mode == "train" else None
 
 wall, tried = None, []
 for rows in sizes:
