@@ -4,7 +4,7 @@
 --                 [rows=1,4,16,64,256,1024] [n=1,5,20,40] [length=32,64,128] [quick=1] [json=FILE]
 -- large: 12 x 768, N = 20, 64 tokens, 4 rows, 50,265 words; small: 4 x 256, N = 20, 20 tokens, 8 rows, 8,000 words.
 -- train, infer: at each precision ours beside the peers that compute in it, the best of them and the floor; in training
--- largest resident memory of each process. Several numbers of threads: a table for each, then the ratios of each
+-- the largest resident memory of each process. Several numbers of threads: a table for each, then the ratios of each
 -- program's times; grid, gain and rows take the first. int8: inference alone; bf16: where the processor has it.
 -- gain: texts/s of networks with N = 20 and 40 at 128 tokens against our own plain network at its best batch, and the
 -- limit N L / (L + prefix). grid: training step and forward pass at every n and length, beside the first of the peers
