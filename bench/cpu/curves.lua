@@ -7,10 +7,11 @@ local M = {}
 
 local function shown(form, ...) return (...) and form:format(...) or '-' end
 
---- Time of a mixed row in a forward pass as rows grow, at each precision. The more rows, the fewer passes: the one that
---- answers first warms up, and 64 rows or more are timed once.
+--- Time of a mixed row in a forward pass as rows grow, at each precision, and after which time the fewest are answered
+--- first. The more rows, the fewer passes; 64 and more are timed once, after two that warm up: the second still takes
+--- memory from the system.
 function M.growth(o, name)
-  local out, precisions = {}, measure.precisions(o.precision, 'infer', o.lacks_bf16)
+  local out, first, precisions = {}, {}, measure.precisions(o.precision, 'infer', o.lacks_bf16)
   print(('a mixed row in a forward pass, %s, %d thread%s: ms, wall (processor)'):format(name, o.threads[1],
     o.threads[1] == 1 and '' or 's'))
   print(('  %10s' .. (' %20s'):rep(#precisions)):format('', unpack(precisions)))
@@ -18,17 +19,20 @@ function M.growth(o, name)
     local cells = {}
     for k, precision in ipairs(precisions) do
       local r, why = measure.ours(measure.sized(name, { rows = rows }), 'infer', { precision = precision,
-        steps = math.max(1, math.min(o.steps, math.floor(64 / rows))), warmup = tonumber(rows) < 16 and 2 or 0,
+        steps = math.max(1, math.min(o.steps, math.floor(64 / rows))), warmup = 1,
         threads = o.threads[1] }, true)
       if not r then io.stderr:write(('bench: %s rows, %s: %s'):format(rows, precision, why)) end
-      cells[k] = r and { rows = r.rows, precision = precision, ms = r.ms / r.rows, cpu_ms = r.cpu_ms / r.rows } or {}
+      cells[k] = r and { rows = r.rows, precision = precision, ms = r.ms / r.rows, cpu_ms = r.cpu_ms / r.rows,
+                         first_ms = r.first_ms } or {}
       out[#out + 1] = r and cells[k]
+      first[k] = first[k] or r and ('%s %.0f ms'):format(precision, r.first_ms)
       cells[k] = shown('%.2f (%.2f)', cells[k].ms, cells[k].cpu_ms)
     end
     print(('  %5d rows' .. (' %20s'):rep(#cells)):format(rows, unpack(cells)))
     io.stdout:flush()
   end
-  print()
+  print(('  first answers (rows: %s) after opening the file of weights: %s\n'):format(list(o.rows)[1],
+    table.concat(first, ', ')))
   return { growth = name, threads = o.threads[1], rows = out }
 end
 
