@@ -11,7 +11,8 @@ local function shown(form, ...) return (...) and form:format(...) or '-' end
 --- first. The more rows, the fewer passes; 64 and more are timed once, after two that warm up: the second still takes
 --- memory from the system.
 function M.growth(o, name)
-  local out, first, precisions = {}, {}, measure.precisions(o.precision, 'infer', o.lacks_bf16)
+  local out, first = {}, {}
+  local precisions = measure.precisions(o.precision, 'infer', o.lacks_bf16)
   print(('a mixed row in a forward pass, %s, %d thread%s: ms, wall (processor)'):format(name, o.threads[1],
     o.threads[1] == 1 and '' or 's'))
   print(('  %10s' .. (' %20s'):rep(#precisions)):format('', unpack(precisions)))
@@ -25,7 +26,7 @@ function M.growth(o, name)
       cells[k] = r and { rows = r.rows, precision = precision, ms = r.ms / r.rows, cpu_ms = r.cpu_ms / r.rows,
                          first_ms = r.first_ms } or {}
       out[#out + 1] = r and cells[k]
-      first[k] = first[k] or r and ('%s %.0f ms'):format(precision, r.first_ms)
+      if r and rows == list(o.rows)[1] then first[#first + 1] = ('%s %.0f ms'):format(precision, r.first_ms) end
       cells[k] = shown('%.2f (%.2f)', cells[k].ms, cells[k].cpu_ms)
     end
     print(('  %5d rows' .. (' %20s'):rep(#cells)):format(rows, unpack(cells)))
