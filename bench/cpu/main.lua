@@ -9,8 +9,8 @@
 -- gain: texts/s of networks with N = 20 and 40 at 128 tokens against our own plain network at its best batch, and the
 -- limit N L / (L + prefix). grid: training step and forward pass at every n and length, beside the first of the peers
 -- of that precision. rows: a forward pass at these numbers of rows (none: rows=; it alone: mode=). quick: the small
--- size, f32, one round, PyTorch alone. limit: seconds that torch.compile may take (12 x 768 takes a quiet Zen 4 core 25
--- in inference and 90 in training); PyTorch keeps what it made, so that later rounds do not compile again.
+-- size, f32, one round, PyTorch alone. limit: seconds that torch.compile may take (12 x 768 takes a quiet Zen 4 core 20
+-- in inference and 30 in training); PyTorch keeps what it made, so that later rounds do not compile again.
 -- Without words the bench takes more than an hour on one core, 20 minutes of it for 1,024 rows of the large size.
 -- Each program prints wall and processor time of a step (ours.lua, peer.py); the ratios are taken of both, because on a
 -- shared machine wall time is the neighbours' as well. Processor time compares fairly at threads=1 alone: with more,

@@ -155,8 +155,14 @@ if a.form.startswith("onnx"):
     run = lambda: passes(ids)
     sizes = sizes[:1]
 else:
-    step = torch.compile(model, dynamic=False) if a.form == "compiled" else model
+    step = model
     if a.form == "compiled":
+        # Training on a CPU: layer by layer is 4 % faster than the whole and compiles in a third of the time (12 x 768).
+        if a.mode == "train" and not gpu:
+            for layer in model.layers:
+                layer.compile(dynamic=False)
+        else:
+            step = torch.compile(model, dynamic=False)
         signal.signal(signal.SIGALRM, too_long)
         signal.alarm(a.limit)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True) if a.mode == "train" else None
