@@ -1,16 +1,18 @@
 -- ours.lua -- T-MUX at the sizes given: the time of a training step, or of a forward pass, and its floor.
 --   datamux bench/cpu/ours.lua [mode=train|infer] [network=index|unbind|plain] [layers=12 width=768 heads=12
---                               vocab=50265 n=20 length=64 rows=4 steps=6 warmup=3 threads=0 int8=0 device=cpu
---                               precision=f32 square=2048 capture=1]
+--                               vocab=50265 n=20 length=64 rows=4 steps=6 warmup=3 threads=0 device=cpu
+--                               precision=f32|bf16|int8 square=2048 capture=1]
 -- index: as published, index prefix and CLS read-out. unbind: without prefix, each position unbound in a quarter of the
 -- width, then averaged. plain, and whatever has n=1: the Transformer that reads one instance a row, averaged over its
 -- positions. rows=8,16,32: the one at which most rows are answered a second, tried in this order while that grows by
 -- 3 % and memory lasts.
+-- precision: of the network; int8 (infer): the encoder's linear layers as `datamux predict --int8` has them.
 -- Prints one JSON object. ms: median wall time; cpu_ms: median processor time over all threads, which other programs on
 -- the machine disturb less; floor_ms, floor_cpu_ms: the operations of the matrix products at the rate of one large
--- product (square x square), measured in the same run; first_ms (infer on a CPU): from opening the weights' file to the
--- first batch's answers; tried: { rows, ms } of each; ops (with DATAMUX_PROFILE=1): { name, calls, ms } of one step,
--- the longest first.
+-- product (square x square) of that precision, measured in the same run; first_ms (infer on a CPU): from opening the
+-- file of weights to the first batch's answers; peak_mib: the largest resident memory of the process (on a GPU: the
+-- largest that was allocated there), which in infer includes writing that file; tried: { rows, ms } of each; ops (with
+-- DATAMUX_PROFILE=1): { name, calls, ms } of one step, the longest first.
 local ffi = require 'ffi'
 local dm = require 'datamux'
 local capture = require 'datamux.capture'
@@ -19,14 +21,16 @@ local estimate = require 'datamux.estimate'
 local infer = require 'datamux.infer'
 local json = require 'datamux.json'
 local safetensors = require 'datamux.safetensors'
+local saved = require 'datamux.saved'
+local sys = require 'datamux.sys'
 local Optimiser = require 'datamux.optim'
 local differentiate = require('datamux.train').differentiate
 local C = core.C
 
 local o = { mode = 'train', network = 'index', layers = 12, width = 768, heads = 12, vocab = 50265, n = 20, length = 64,
-            rows = 4, steps = 6, warmup = 3, threads = 0, int8 = 0, device = 'cpu', precision = 'f32', square = 2048,
+            rows = 4, steps = 6, warmup = 3, threads = 0, device = 'cpu', precision = 'f32', square = 2048,
             capture = 1 }
-local choices = { mode = ' train infer ', network = ' index unbind plain ' }
+local choices = { mode = ' train infer ', network = ' index unbind plain ', precision = ' f32 bf16 int8 ' }
 local tries = { o.rows }
 for _, word in ipairs(arg) do
   local k, v = word:match '^(%w+)=([%w:,]+)$'
@@ -43,8 +47,10 @@ for _, word in ipairs(arg) do
 end
 if o.network == 'plain' or o.n == 1 then o.network, o.n = 'plain', 1 end
 local N, S, W, V = o.n, o.length, o.width, o.vocab
+local int8 = o.precision == 'int8'
+if int8 and o.mode == 'train' then error('ours.lua: precision=int8 is for mode=infer alone', 0) end
 local device = dm.scope.device(o.device)
-dm.scope.precision(o.precision)
+dm.scope.precision(int8 and 'f32' or o.precision)
 if o.threads > 0 then C.dm_threads_set(o.threads) end
 
 local separation = {
@@ -89,19 +95,45 @@ local function measure(step)
   return median(wall), median(cpu)
 end
 
--- Operations per second, wall and processor, of one product of square matrices: medians of five.
+-- What multiplies square matrices in the precision asked for. Random ones: a GPU multiplies constants faster.
+local function product()
+  local n = o.square
+  local drawn = dm.Tensor.new({ n, n }, 'f32'):uniform(-1, 1, 1, 0)
+  if int8 then
+    local packed, scale = dm.Tensor.new({ n, n / 4 }, 'i32'), dm.Tensor.new { n }
+    core.check(C.dm_int8_pack(packed.c, scale.c, drawn.c))
+    return function()
+      core.check(C.dm_int8_linear(dm.Tensor.new({ n, n }).c, drawn.c, packed.c, scale.c, nil, core.act('linear')))
+    end
+  end
+  local a = dm.Tensor.new { n, n }
+  core.check(C.dm_cast(a.c, drawn.c))
+  return function() dm.matmul(a, a) end
+end
+
+-- Operations per second, wall and processor, of one such product: medians of five.
 local function rate()
-  local n, old = o.square, o.steps
-  local a, drawn = dm.Tensor.new { n, n }, dm.Tensor.new({ n, n }, 'f32'):uniform(-1, 1, 1, 0)
-  core.check(C.dm_cast(a.c, drawn.c))                  -- random: a GPU multiplies constants faster
+  local n, old, multiply = o.square, o.steps, product()
   o.steps = 5
-  local wall, cpu = measure(function() dm.step(function() dm.matmul(a, a) end) end)
+  local wall, cpu = measure(function() dm.step(multiply) end)
   o.steps = old
   return 2 * n ^ 3 / wall, 2 * n ^ 3 / cpu
 end
 
+-- A finished model from a file as saved.load has it: mapped; in bf16 its values converted.
+local function load(path)
+  local file, model = safetensors.open(path), new_model()
+  if not infer.map(model, file) then
+    dm.nn.Module.build(model)
+    saved.fill(file, model:named())
+    model:refresh()
+    model:train(false)
+  end
+  return int8 and infer.int8(model) or model
+end
+
 local batch
-local out = { program = 'datamux ' .. ffi.string(C.dm_version()) .. (o.int8 == 1 and ' int8' or ''), mode = o.mode }
+local out = { program = 'datamux ' .. ffi.string(C.dm_version()) , mode = o.mode, precision = o.precision }
 local recorder = capture.new(o.capture == 1)
 local step
 
@@ -125,7 +157,7 @@ else
   function step(k)
     dm.step(function()
       local q = model:prepare(batch, { seed = 1, step = k, task = true })
-      out.logit = recorder:run('infer', answer, q).logits:host()[0]
+      out.logit = recorder:run('infer', answer, q).logits:real():host()[0]
     end)
   end
   if o.device ~= 'cpu' then
@@ -137,12 +169,11 @@ else
     collectgarbage()
     batch = new_batch(tries[1])
     local t = C.dm_clock()
-    model = infer.map(new_model(), safetensors.open(path))
+    model = load(path)
     step(0)
     out.first_ms = 1e3 * (C.dm_clock() - t)
     os.remove(path)
   end
-  if o.int8 == 1 then infer.int8(model) end
 end
 
 -- What a step at this many rows costs; nil where memory does not last.
@@ -183,9 +214,10 @@ local parts = estimate.forward(plan, B, S, { vocab = V })
 if o.network == 'plain' then parts.task, parts.retrieval = B * W * W, 0 end
 local work = 2 * (o.mode == 'train' and 3 * (parts.encoder + parts.task + parts.retrieval)
   or parts.encoder + parts.task)
+out.peak_mib = (o.device == 'cpu' and sys.peak() or dm.memory().peak) / 1048576     -- before the floor's matrices
 local wall_rate, cpu_rate = rate()
 out.ms, out.cpu_ms = 1e3 * wall, 1e3 * cpu
 out.floor_ms, out.floor_cpu_ms = 1e3 * work / wall_rate, 1e3 * work / cpu_rate
-out.gflops, out.threads, out.peak_mib = wall_rate / 1e9, C.dm_threads(), dm.memory().peak / 1048576
+out.gflops, out.threads = wall_rate / 1e9, C.dm_threads()
 out.rows, out.device = B, dm.scope.about()
 print(json.encode(out))

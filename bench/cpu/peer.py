@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
-"""The same network in PyTorch and ONNX Runtime: what bench/cpu/run compares with. Prints one JSON object: medians of its
-steps in ms, wall time and processor time over all threads.
+"""The same network in PyTorch and ONNX Runtime: what bench/cpu/run compares with. Prints one JSON object: medians of
+its steps in ms, wall time and processor time over all threads.
 
 T-MUX as published: post-norm encoder, Gaussian Hadamard keys, mean over N, index prefix, CLS read-out, a retrieval head
 of its own over the whole vocabulary, dropout 0.1, AdamW; --n 1: the plain Transformer. Written as a careful user would:
-fused attention (scaled_dot_product_attention), packed q, k, v, optional torch.compile, on a GPU AdamW in one kernel.
+fused attention (scaled_dot_product_attention), packed q, k, v, optional torch.compile, AdamW in one kernel.
 --precision bf16: autocast in training, the weights themselves in inference. --rows 8,16,32 as in ours.lua.
+--limit: seconds that the first step, which compiles, may take; {"failed": ..} is printed where it takes longer.
+peak_mib: the largest resident memory of the process, with what compiling took; on a GPU the largest that was allocated.
 """
-import argparse, json, math, os, resource, statistics, sys, time
+import argparse, json, math, os, resource, signal, statistics, sys, time
 import torch, torch.nn as nn, torch.nn.functional as F
 
 p = argparse.ArgumentParser()
 for name, value in dict(layers=12, width=768, heads=12, vocab=50265, n=20, length=64, steps=6, warmup=2,
-                        threads=2).items():
+                        threads=2, limit=900).items():
     p.add_argument("--" + name, type=int, default=value)
 p.add_argument("--rows", default="4")
 p.add_argument("--device", default="cpu")
@@ -122,12 +124,18 @@ class Work:
             step(self.ids).float().cpu()
 
 
+def too_long(*_):
+    print(json.dumps(dict(failed=f"could not be compiled within {a.limit} s")), flush=True)
+    os._exit(1)
+
+
 def measure(run):
     wall, cpu = [], []
     for k in range(a.warmup + a.steps):
         t, c = time.perf_counter(), time.process_time()
         run()
         sync()
+        signal.alarm(0)
         if k >= a.warmup:
             wall.append(time.perf_counter() - t)
             cpu.append(time.process_time() - c)
@@ -147,8 +155,17 @@ if a.form.startswith("onnx"):
     run = lambda: passes(ids)
     sizes = sizes[:1]
 else:
-    step = torch.compile(model, dynamic=False) if a.form == "compiled" else model
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=gpu) if a.mode == "train" else None
+    step = model
+    if a.form == "compiled":
+        # Training on a CPU: layer by layer is 4 % faster than the whole and compiles in a third of the time (12 x 768).
+        if a.mode == "train" and not gpu:
+            for layer in model.layers:
+                layer.compile(dynamic=False)
+        else:
+            step = torch.compile(model, dynamic=False)
+        signal.signal(signal.SIGALRM, too_long)
+        signal.alarm(a.limit)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True) if a.mode == "train" else None
 
 wall, tried = None, []
 for rows in sizes:
@@ -163,5 +180,5 @@ for rows in sizes:
         break
     wall, cpu, best = w, c, rows
 peak = torch.cuda.max_memory_allocated() / 2**20 if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps(dict(program=name + {"compiled": " compiled", "onnx-int8": " int8"}.get(a.form, ""), mode=a.mode,
-                      rows=best, ms=1e3 * wall, cpu_ms=1e3 * cpu, peak_mib=round(peak), tried=tried)))
+print(json.dumps(dict(program=name + (" compiled" if a.form == "compiled" else ""), mode=a.mode, rows=best,
+                      ms=1e3 * wall, cpu_ms=1e3 * cpu, peak_mib=round(peak), tried=tried)))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A plain Transformer in PyTorch or ONNX Runtime over texts of given lengths, in batches padded to their longest, in the
-order of the file: what one would label texts with otherwise. Reads one length a line; tokenising costs it nothing.
+"""A plain Transformer in PyTorch or ONNX Runtime over texts of given lengths, in batches padded to their longest, in
+the order of the file: what one would label texts with otherwise. Reads one length a line; tokenising costs it nothing.
 Prints one JSON object with the texts of a second: all of them in the time of all batches, after one that warms up.
 """
 import argparse, json, os, sys, time
@@ -9,7 +9,7 @@ import torch, torch.nn as nn, torch.nn.functional as F
 p = argparse.ArgumentParser()
 for name, value in dict(layers=12, width=768, heads=12, vocab=8004, batch=32, texts=256, threads=2).items():
     p.add_argument("--" + name, type=int, default=value)
-p.add_argument("--form", choices=["eager", "onnx", "onnx-int8"], default="eager")
+p.add_argument("--form", choices=["eager", "eager-bf16", "onnx", "onnx-int8"], default="eager")
 p.add_argument("lengths")
 a = p.parse_args()
 torch.set_num_threads(a.threads)
@@ -59,7 +59,10 @@ for at in range(0, len(lengths), a.batch):
     batches.append(ids)
 
 model, name = Plain().eval(), "torch " + torch.__version__
-if a.form == "eager":
+if a.form.startswith("eager"):
+    if a.form == "eager-bf16":
+        model, name = model.bfloat16(), name + " bf16"
+
     def run(ids):
         with torch.inference_mode():
             return model(ids).argmax(1)

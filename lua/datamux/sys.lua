@@ -128,6 +128,12 @@ function M.read(path)
   return text
 end
 
+--- Largest resident memory of this process so far, bytes; nil where the system does not say.
+function M.peak()
+  local kib = (M.read '/proc/self/status' or ''):match 'VmHWM:%s*(%d+)'
+  return kib and 1024 * tonumber(kib)
+end
+
 local crypto
 local digest = ffi.new 'unsigned char[32]'
 

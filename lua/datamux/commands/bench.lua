@@ -24,14 +24,6 @@ local function quantile(list, q)
   return list[math.max(1, math.ceil(q * #list))]
 end
 
--- Largest resident memory of the process so far, GiB.
-local function resident()
-  local f = io.open('/proc/self/status')
-  local kib = f and tonumber(f:read('*a'):match 'VmHWM:%s*(%d+)')
-  if f then f:close() end
-  return kib and kib / 1048576
-end
-
 -- A model with its meter. int8: see saved.load.
 local function subject(path, o, int8)
   local timing = require 'datamux.timing'
@@ -47,7 +39,8 @@ local function rounds(subjects, o)
       for _, s in ipairs(subjects) do
         s.meter[what](s.meter, r == 0)
         local scope = require 'datamux.scope'
-        s.gib = s.gib or scope.about():find '^cuda' and scope.memory().peak / 2 ^ 30 or resident()
+        local bytes = scope.about():find '^cuda' and scope.memory().peak or require('datamux.sys').peak()
+        s.gib = s.gib or bytes and bytes / 2 ^ 30
       end
     end
   end

@@ -1,0 +1,36 @@
+-- bench_spec.lua -- our part of the benches of bench/cpu runs at every precision, without PyTorch.
+local cjson = require 'cjson'
+local command = require 'tests.cli.command'
+
+local TINY = 'layers=1 width=32 heads=2 vocab=100 length=8 n=2 rows=2 steps=1 warmup=0 square=32 threads=1'
+
+describe('bench/cpu', function()
+  for _, case in ipairs { 'train f32', 'train bf16', 'infer f32', 'infer bf16', 'infer int8' } do
+    local mode, precision = case:match '(%w+) (%w+)'
+    it('measures ' .. case, function()
+      local code, out, err = command.run(('bench/cpu/ours.lua mode=%s precision=%s %s'):format(mode, precision, TINY),
+        { env = 'DATAMUX_BF16=emulated' })
+      assert.are.equal(0, code, err)
+      local r = cjson.decode(out)
+      assert.are.equal(precision, r.precision)
+      assert.is_true(r.ms > 0 and r.floor_ms > 0 and r.gflops > 0 and r.peak_mib > 1)
+      assert.are.equal(mode == 'infer', r.first_ms ~= nil)
+    end)
+  end
+
+  it('refuses to train in int8', function()
+    local code, _, err = command.run('bench/cpu/ours.lua mode=train precision=int8 ' .. TINY)
+    assert.are_not.equal(0, code)
+    assert.is_truthy(err:find('int8', 1, true))
+  end)
+
+  it('prints its tables at two numbers of threads, their ratio and the growth with rows', function()
+    local code, out, err = command.run('bench/cpu/main.lua mode=infer size=small rounds=1 steps=1 precision=int8 '
+      .. 'peers= threads=1,2 rows=1', { env = 'DATAMUX=' .. command.exe })
+    assert.are.equal(0, code, err)
+    for _, what in ipairs { '8 rows, 1 thread\n', '8 rows, 2 threads\n', 'floor, products at %d+ GFLOP/s',
+      '2 threads to 1 %(wall%)', ' 1 rows +%d', 'first answers %(rows: 1%)' } do
+      assert.is_truthy(out:find(what), what .. ' is not in:\n' .. out)
+    end
+  end)
+end)
