@@ -66,10 +66,10 @@ static dm_status check_projection(const char *op, const dm_tensor *lse, const dm
   return check_labels(op, label, x->shape[0], w->shape[0], ignore);
 }
 
-/* NULL, or [R, V]. */
+/* NULL, or [R, V] in f32 whatever x is. */
 static dm_status check_logits(const char *op, const dm_tensor *logits, const dm_tensor *x, const dm_tensor *w) {
   if (!logits) return DM_OK;
-  DM_REAL_ARG(op, logits);
+  DM_F32_ARG(op, logits);
   return dm_check_shape(op, "logits", logits, 2, (const int32_t[]){ x->shape[0], w->shape[0] });
 }
 

@@ -119,6 +119,7 @@ static void backward_token(void *context, dm_real *acc, int row, int chunk) {
   dm_real *dg = dtype + n, *dc = dg + n, *dkey = dc + n, *work = dkey + (size_t)m->N * n;
   dm_real *h = work, *mask = work + n, *e = mask + n;
   const dm_store *key = m->key + (size_t)i * n, *dy = q->dy + ((size_t)b * m->S + s) * n;
+  const dm_store *g = m->g, *shift = m->c;       /* read through m, GCC 12 leaves the loop of sums scalar in bf16 */
   const dm_real *st = q->stat + 2 * (size_t)row;
   dm_real mean = st[0], rstd = st[1], sum = 0, dot = 0;
   embedding(m, h, row);
@@ -131,7 +132,7 @@ static void backward_token(void *context, dm_real *acc, int row, int chunk) {
     dm_real *k = dkey + (size_t)i * n;
 #pragma omp simd
     for (int j = 0; j < n; j++) {
-      k[j] += ((h[j] - mean) * rstd * dm_load(m->g[j]) + dm_load(m->c[j])) * mask[j] * dm_load(dy[j]) * f;
+      k[j] += ((h[j] - mean) * rstd * dm_load(g[j]) + dm_load(shift[j])) * mask[j] * dm_load(dy[j]) * f;
     }
   }
 #pragma omp simd reduction(+ : sum, dot)
@@ -140,7 +141,7 @@ static void backward_token(void *context, dm_real *acc, int row, int chunk) {
     dg[j] += de * x;
     dc[j] += de;
     h[j] = x;
-    e[j] = de * dm_load(m->g[j]);
+    e[j] = de * dm_load(g[j]);
     sum += e[j];
     dot += e[j] * x;
   }

@@ -75,10 +75,12 @@ dm_status cpu_xent_bwd(dm_device *d, dm_tensor *dlogits, const dm_tensor *dloss,
 
 /* -- linear_xent ---------------------------------------------------------------------------------------- */
 
-/* Rows whose logits are in memory at once: about 8 MB of them, depending on V alone. */
-static int chunk_rows(int V) {
-  int rows = (2 << 20) / V;
-  return rows < 16 ? 16 : rows > 512 ? 512 : rows;
+/* Of R rows, those whose logits are in memory at once: about 64 MiB of them, as every chunk reads all of w and, in the
+** backward pass, reads and writes all of dw. */
+static int chunk_rows(int R, int V) {
+  int rows = (16 << 20) / V;
+  rows = rows < 16 ? 16 : rows > 512 ? 512 : rows;
+  return rows < R ? rows : R;
 }
 
 static void add_bias(void *context, dm_real *tile, int stride, int row, int column, int rows, int columns) {
@@ -102,8 +104,7 @@ static dm_status chunk_logits(dm_real *logits, const dm_tensor *x, const dm_tens
 dm_status cpu_linear_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *hits, dm_tensor *lse,
                               dm_tensor *kept_logits, const dm_tensor *x, const dm_tensor *w, const dm_tensor *b,
                               const dm_tensor *label, int32_t ignore) {
-  if (DM_NARROW) kept_logits = NULL;    /* they would lose digits */
-  int R = dm_rows(x), V = w->shape[0], size = kept_logits ? R : chunk_rows(V);
+  int R = dm_rows(x), V = w->shape[0], size = kept_logits ? R : chunk_rows(R, V);
   const int32_t *y = label->data;
   dm_real *out = lse->data;
   size_t room = kept_logits ? 0 : (size_t)size * V;
@@ -136,21 +137,28 @@ dm_status cpu_linear_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *hits, dm
   return DM_OK;
 }
 
-/* g = (softmax - onehot) * f, 0 for ignored rows; logits is worked on, and where store is real it may be g. */
-static void chunk_grad(dm_store *g, dm_real *logits, const dm_real *lse, const int32_t *y, int ignore, int rows, int V,
-                       dm_real f) {
+enum { SPREAD = sizeof(dm_real) / sizeof(dm_store) };      /* columns of store in one of logits */
+
+/* g = (softmax - onehot) * f, 0 for ignored rows, written over the logits: a row of g begins where its logits do, so
+** that its rows are V * SPREAD apart. By blocks, as in bf16 a value lies where another's logit was: one read before. */
+static void chunk_grad(dm_real *logits, const dm_real *lse, const int32_t *y, int ignore, int rows, int V, dm_real f) {
 #pragma omp parallel for schedule(static)
   for (int r = 0; r < rows; r++) {
-    dm_real *v = logits + (size_t)r * V, shift = lse[r];
-    dm_store *o = g + (size_t)r * V;
+    const dm_real *v = logits + (size_t)r * V;
+    dm_real shift = lse[r];
+    dm_store *g = (dm_store *)(logits + (size_t)r * V), part[DM_BLOCK];
     if (y[r] == ignore) {
-      memset(o, 0, (size_t)V * sizeof *o);
+      memset(g, 0, (size_t)V * sizeof *g);
       continue;
     }
+    dm_store own = dm_put(f * dm_exp(v[y[r]] - shift) - f);
+    for (int at = 0; at < V; at += DM_BLOCK) {
+      int n = V - at < DM_BLOCK ? V - at : DM_BLOCK;
 #pragma omp simd
-    for (int j = 0; j < V; j++) v[j] = f * dm_exp(v[j] - shift);
-    v[y[r]] -= f;
-    dm_settle(o, v, (size_t)V);
+      for (int j = 0; j < n; j++) part[j] = dm_put(f * dm_exp(v[at + j] - shift));
+      memcpy(g + at, part, (size_t)n * sizeof *part);
+    }
+    memcpy(g + y[r], &own, sizeof own);
   }
 }
 
@@ -161,7 +169,7 @@ static void add_columns(dm_real *db, const dm_store *g, int rows, int V) {
   for (int at = 0; at < V; at += BLOCK) {
     int n = V - at < BLOCK ? V - at : BLOCK;
     for (int r = 0; r < rows; r++) {
-      const dm_store *v = g + (size_t)r * V + at;
+      const dm_store *v = g + (size_t)r * V * SPREAD + at;
 #pragma omp simd
       for (int j = 0; j < n; j++) db[at + j] += dm_load(v[j]);
     }
@@ -172,17 +180,15 @@ dm_status cpu_linear_xent_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_ten
                               dm_tensor *kept_logits, const dm_tensor *dloss, const dm_tensor *lse,
                               const dm_tensor *x, const dm_tensor *w, const dm_tensor *b, const dm_tensor *label,
                               int32_t ignore, uint32_t acc) {
-  if (DM_NARROW) kept_logits = NULL;
-  int R = dm_rows(x), V = w->shape[0], C = w->shape[1], size = kept_logits ? R : chunk_rows(V);
+  int R = dm_rows(x), V = w->shape[0], C = w->shape[1], size = kept_logits ? R : chunk_rows(R, V), ldg = V * SPREAD;
   const int32_t *y = label->data;
   int kept = count_kept(y, R, ignore);
   dm_real f = kept ? *(const dm_real *)dloss->data / (dm_real)kept : 0;
-  size_t room = (size_t)size * V, for_g = DM_NARROW ? dm_reals(room) : 0;
   void *scratch = NULL;
-  dm_status s = kept_logits ? DM_OK : dm_scratch(d, (room + for_g) * sizeof(dm_real), &scratch);
+  dm_status s = kept_logits ? DM_OK : dm_scratch(d, (size_t)size * V * sizeof(dm_real), &scratch);
   if (s) return s;
   dm_real *logits = kept_logits ? kept_logits->data : scratch;
-  dm_store *g = DM_NARROW ? (dm_store *)(logits + room) : (dm_store *)logits;
+  const dm_store *g = (const dm_store *)logits;
   if (db && !(acc >> 2 & 1)) memset(db->data, 0, (size_t)V * sizeof(dm_real));
   if (dw && R == 0 && !(acc >> 1 & 1)) memset(dw->data, 0, dm_numel(dw) * sizeof(dm_real));
   for (int first = 0; first < R && !s; first += size) {
@@ -190,13 +196,14 @@ dm_status cpu_linear_xent_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_ten
     size_t at = (size_t)first * C;
     if (!kept_logits) s = chunk_logits(logits, x, w, b, first, rows);
     if (s) return s;
-    chunk_grad(g, logits, (const dm_real *)lse->data + first, y + first, ignore, rows, V, f);
+    chunk_grad(logits, (const dm_real *)lse->data + first, y + first, ignore, rows, V, f);
     if (db) add_columns(db->data, g, rows, V);
     if (dx) {
-      s = cpu_gemm_into(0, 0, rows, C, V, g, V, w->data, C, acc & 1, (dm_store *)dx->data + at, C, dx->dtype);
+      s = cpu_gemm_into(0, 0, rows, C, V, g, ldg, w->data, C, acc & 1, (dm_store *)dx->data + at, C, dx->dtype);
     }
     if (!s && dw) {
-      s = cpu_gemm(1, 0, V, C, rows, g, V, (const dm_store *)x->data + at, C, first > 0 || (acc >> 1 & 1), dw->data, C);
+      s = cpu_gemm(1, 0, V, C, rows, g, ldg, (const dm_store *)x->data + at, C, first > 0 || (acc >> 1 & 1), dw->data,
+                   C);
     }
   }
   return s;

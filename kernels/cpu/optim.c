@@ -15,15 +15,6 @@ static dm_real clip_factor(const dm_tensor *norm, float clip) {
   return n > clip ? (dm_real)clip / n : 1;
 }
 
-/* copy = p rounded to bf16, elements [i, end), where a copy is wanted. */
-static void round_copy(dm_tensor *copy, const dm_tensor *p, size_t i, size_t end) {
-  if (!copy) return;
-  dm_bf16 *o = copy->data;
-  const dm_real *P = p->data;
-#pragma omp simd
-  for (size_t k = i; k < end; k++) o[k] = dm_to_bf16((float)P[k]);
-}
-
 dm_status cpu_adamw(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, dm_tensor *copy,
                     const dm_tensor *g, const dm_tensor *norm, double decayed, float beta1, float beta2, float eps,
                     float decay, float clip) {
@@ -40,6 +31,7 @@ dm_status cpu_adamw(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, dm_t
       dm_real keep = i < border ? 1 - lr * (dm_real)decay : 1;
       dm_real *P = p->data, *M = m->data, *V = v->data;
       const dm_real *G = g->data;
+      dm_bf16 *O = copy ? copy->data : NULL;
 #pragma omp simd
       for (size_t k = i; k < stop; k++) {
         dm_real q = G[k] * factor;
@@ -47,10 +39,10 @@ dm_status cpu_adamw(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, dm_t
         M[k] = first;
         V[k] = second;
         P[k] = P[k] * keep - step * first / ((dm_real)sqrt(second) * root + e);
+        if (O) O[k] = dm_to_bf16((float)P[k]);
       }
       i = stop;
     }
-    round_copy(copy, p, c * SPAN, end);
   }
   return DM_OK;
 }
@@ -61,6 +53,7 @@ dm_status cpu_sgd(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *copy, con
   dm_real factor = clip_factor(norm, clip), lr = d->knobs.lr;
   dm_real *P = p->data, *M = m ? m->data : NULL;
   const dm_real *G = g->data;
+  dm_bf16 *O = copy ? copy->data : NULL;
 #pragma omp parallel for schedule(static)
   for (size_t c = 0; c < spans(n); c++) {
     size_t end = c * SPAN + SPAN < n ? c * SPAN + SPAN : n;
@@ -68,8 +61,8 @@ dm_status cpu_sgd(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *copy, con
       dm_real q = G[k] * factor + (k < border ? (dm_real)decay * P[k] : 0);
       if (M) q = M[k] = (dm_real)momentum * M[k] + q;
       P[k] -= lr * q;
+      if (O) O[k] = dm_to_bf16((float)P[k]);
     }
-    round_copy(copy, p, c * SPAN, end);
   }
   return DM_OK;
 }

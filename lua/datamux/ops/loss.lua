@@ -1,5 +1,6 @@
 -- loss.lua -- cross-entropy, the vocabulary's cross-entropy in chunks, mean squared error, counting.
 local core = require 'datamux.ffi'
+local scope = require 'datamux.scope'
 local Tensor = require 'datamux.tensor'
 local tape = require 'datamux.tape'
 local C, check, ptr, want = core.C, core.check, core.ptr, core.want
@@ -30,11 +31,16 @@ M.xent = xent.fwd
 
 local linear_xent = { name = 'linear_xent' }
 
-M.KEEP = 2 ^ 26              -- most logits that are kept for the backward pass unasked: 256 MiB of f32
+--- Bytes of so many logits kept for the backward pass unasked, all of them or 0: in f32, up to 256 MiB, on the CPU, as
+--- other backends make them again whether they are kept or not.
+function M.kept(logits)
+  local bytes = 4 * logits
+  return not scope.records() and bytes <= 2 ^ 28 and bytes or 0
+end
 
 --- xent(x w^T + b, label).  x [R, C], w [V, C], b [V] or nil, label i32 [R] -> loss [1], hits i32 [2] (rows whose
 --- largest logit is the label, rows counted).  o: { ignore = -100, keep: the logits [R, V] are kept for the backward
---- pass (true), or never exist as a whole and are made twice (false); default: kept up to 256 MiB of them }.
+--- pass (true), or never exist as a whole and are made twice (false); default: see kept }.
 function linear_xent.fwd(x, w, b, label, o)
   want('linear_xent', 'x', x)
   want('linear_xent', 'w', w)
@@ -42,8 +48,8 @@ function linear_xent.fwd(x, w, b, label, o)
   local loss, hits = Tensor.new({ 1 }, 'f32'), Tensor.new({ 2 }, 'i32')
   local lse = Tensor.new({ x:size(1) }, 'f32')
   local ignore, needs, keep = ignored(o), x.needs or w.needs or (b and b.needs), o and o.keep
-  if keep == nil then keep = x:size(1) * w:size(1) <= M.KEEP end
-  local logits = keep and needs and tape.on and Tensor.new { x:size(1), w:size(1) } or nil
+  if keep == nil then keep = M.kept(x:size(1) * w:size(1)) > 0 end
+  local logits = keep and needs and tape.on and Tensor.new({ x:size(1), w:size(1) }, 'f32') or nil
   check(C.dm_linear_xent_fwd(loss.c, hits.c, lse.c, ptr(logits), x.c, w.c, ptr(b), label.c, ignore))
   tape.record(linear_xent, loss, { x = x, w = w, b = b, label = label, lse = lse, logits = logits, ignore = ignore },
     needs)
