@@ -148,7 +148,50 @@ static inline void dm_finish(dm_store *y, dm_store *pre, dm_real *v, size_t n, i
   dm_settle(y, o, n);
 }
 
-#ifdef __AVX2__
+#if defined __AVX512F__
+
+/* Factors of 64 elements from element 64 g on: eight counters in a register, each in the low half of 64 bits (what is
+** in the high half does not matter), two registers side by side. Same bits as the plain form below: u / 2^24 < p where
+** u < 2^24 p. */
+static inline void dm_keep_group(float out[64], uint64_t g, float p, float scale, uint32_t site, const dm_knobs *k) {
+  enum { SIDE = 2, XOR3 = 0x96 };
+  const __m512i m0 = _mm512_set1_epi64(0xD2511F53), m1 = _mm512_set1_epi64(0xCD9E8D57);
+  const __m512i limit = _mm512_set1_epi32((int)((uint32_t)ceilf(p * 16777216.0f) << 8));
+  const __m512i turn = _mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0);
+  __m512i c0[SIDE], c1[SIDE], c2[SIDE], c3[SIDE];
+  uint32_t k0 = k->seed[0], k1 = k->seed[1];
+  for (int i = 0; i < SIDE; i++) {
+    uint64_t block = 16 * g + 8 * (uint64_t)i;                       /* the 16 differ in their low four bits alone */
+    c0[i] = _mm512_set1_epi64((int64_t)(block & 0xffffffff));
+    c0[i] = _mm512_add_epi64(c0[i], _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
+    c1[i] = _mm512_set1_epi64((int64_t)(block >> 32));
+    c2[i] = _mm512_set1_epi64(site);
+    c3[i] = _mm512_set1_epi64(k->step);
+  }
+  for (int round = 0; round < 10; round++) {
+    const __m512i key0 = _mm512_set1_epi64(k0), key1 = _mm512_set1_epi64(k1);
+    for (int i = 0; i < SIDE; i++) {
+      __m512i p0 = _mm512_mul_epu32(c0[i], m0), p1 = _mm512_mul_epu32(c2[i], m1);
+      c0[i] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), c1[i], key0, XOR3);
+      c2[i] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), c3[i], key1, XOR3);
+      c1[i] = p1;
+      c3[i] = p0;
+    }
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  for (int i = 0; i < SIDE; i++) {
+    __m512i a = _mm512_mask_blend_epi32(0xAAAA, c0[i], _mm512_slli_epi64(c1[i], 32));    /* words 0, 1 of a counter */
+    __m512i b = _mm512_mask_blend_epi32(0xAAAA, c2[i], _mm512_slli_epi64(c3[i], 32));    /* words 2, 3 */
+    for (int h = 0; h < 2; h++) {
+      __m512i v = _mm512_permutex2var_epi64(a, h ? _mm512_add_epi64(turn, _mm512_set1_epi64(4)) : turn, b);
+      __m512 f = _mm512_maskz_mov_ps(_mm512_cmpge_epu32_mask(v, limit), _mm512_set1_ps(scale));
+      _mm512_storeu_ps(out + 32 * i + 16 * h, f);
+    }
+  }
+}
+
+#elif defined __AVX2__
 
 /* Factors of 64 elements from element 64 g on: four counters in a register, each in the low half of 64 bits (what is in
 ** the high half does not matter), two registers in turn. Same bits as the plain form below. */
@@ -234,8 +277,12 @@ static inline void dm_keep_mask(dm_real *out, size_t e0, size_t n, float p, uint
   for (size_t e = e0; e < e0 + n;) {
     size_t g = e / 64, from = e % 64, take = 64 - from;
     if (take > e0 + n - e) take = e0 + n - e;
-    dm_keep_group(group, g, p, 1.0f, site, k);
-    for (size_t i = 0; i < take; i++) out[e - e0 + i] = group[from + i] * scale;
+    if (take == 64 && sizeof(dm_real) == sizeof(float)) {
+      dm_keep_group((float *)(out + (e - e0)), g, p, (float)scale, site, k);
+    } else {
+      dm_keep_group(group, g, p, 1.0f, site, k);
+      for (size_t i = 0; i < take; i++) out[e - e0 + i] = group[from + i] * scale;
+    }
     e += take;
   }
 }
