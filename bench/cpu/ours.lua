@@ -100,8 +100,7 @@ local function product()
   local n = o.square
   local drawn = dm.Tensor.new({ n, n }, 'f32'):uniform(-1, 1, 1, 0)
   if int8 then
-    local packed, scale = dm.Tensor.new({ n, n / 4 }, 'i32'), dm.Tensor.new { n }
-    core.check(C.dm_int8_pack(packed.c, scale.c, drawn.c))
+    local packed, scale = infer.pack(drawn, dm.Tensor.new)
     return function()
       core.check(C.dm_int8_linear(dm.Tensor.new({ n, n }).c, drawn.c, packed.c, scale.c, nil, core.act('linear')))
     end

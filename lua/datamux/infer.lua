@@ -86,14 +86,21 @@ end
 -- Shape of the packed weights of d channels of c inputs (see dm_int8_pack).
 local function packed_shape(d, c) return { math.ceil(d / 16), math.ceil(c / 4), 16 } end
 
+--- A weight [D, C] in 7 bits per channel, as dm_int8_pack lays it, and its scales [D]; made by `new`: Tensor.new, or
+--- Tensor.lasting for what outlives the step.
+function M.pack(weight, new)
+  local d, c = weight:size(1), weight:size(2)
+  local packed, scale = new(packed_shape(d, c), 'i32'), new { d }
+  check(C.dm_int8_pack(packed.c, scale.c, weight.c))
+  return packed, scale
+end
+
 --- Gives the linear layers of a model's encoder their weights in 7 bits per channel, their inputs in 8 bits per row;
 --- the rest (embeddings, attention, norms, demultiplexer, head) stays in f32. For running only. Raises where the device
 --- has no products in int8 (only the CPU has), and for a model without an encoder. Returns the model.
 function M.int8(model)
   return each_linear(model, function(m)
-    local d, c = m.weight:size(1), m.weight:size(2)
-    m.packed, m.scale = Tensor.lasting(packed_shape(d, c), 'i32'), Tensor.lasting { d }
-    check(C.dm_int8_pack(m.packed.c, m.scale.c, m.weight.c))
+    m.packed, m.scale = M.pack(m.weight, Tensor.lasting)
     m.forward = int8_forward
   end)
 end

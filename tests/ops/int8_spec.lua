@@ -4,12 +4,7 @@ local dm = require 'datamux'
 local core = require 'datamux.ffi'
 local C, check = core.C, core.check
 
-local function packed(w)
-  local q, scale = dm.Tensor.new({ math.ceil(w:size(1) / 16), math.ceil(w:size(2) / 4), 16 }, 'i32'),
-    dm.Tensor.new { w:size(1) }
-  check(C.dm_int8_pack(q.c, scale.c, w.c))
-  return q, scale
-end
+local function packed(w) return dm.infer.pack(w, dm.Tensor.new) end
 
 local function int8(x, w, b, act)
   local q, scale = packed(w)
