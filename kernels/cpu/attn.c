@@ -1,248 +1,284 @@
 /* attn.c -- attention on the CPU: each thread takes one (row, head) at a time, in buffers of its own.
 **
-** q, k, v of a head are packed (k, v transposed where a product needs it) with rows padded to TILE, so
-** that every product is the same small kernel. Scores exist for a block of 32 queries at a time, which
-** stays in cache. Backward recomputes the probabilities from the saved log-sum-exp. */
+** q, k, v of a head are packed (k, v transposed where a product needs it) with rows padded to whole vectors, so that
+** every product is the same small kernel. Scores exist for a block of queries at a time, which stays in cache. The keys
+** that pad a row are never attended. Backward recomputes the probabilities from the saved log-sum-exp. */
 #include "cpu.h"
 #include "simd.h"
 
 #include <math.h>
 #include <omp.h>
 
-#ifdef __AVX512F__
-enum { TILE = 32 };                     /* columns of a product that are computed together: with QUAD rows, */
-#else                                   /* half of the registers */
-enum { TILE = 16 };
+/* A vector, of four reals or more, and how many lie side by side in a tile: ROWS x VECS sums, and what they need, are
+** in registers. */
+#if defined __AVX512F__
+enum { BYTES = 64, VECS = 4 };
+#elif defined __AVX__
+enum { BYTES = 32, VECS = 2 };
+#else
+enum { BYTES = 4 * sizeof(dm_real), VECS = 2 };
 #endif
 
+typedef dm_real vec __attribute__((vector_size(BYTES)));
+typedef dm_real loose __attribute__((vector_size(BYTES), aligned(sizeof(dm_real)), may_alias));
+typedef dm_real four __attribute__((vector_size(4 * sizeof(dm_real)), aligned(sizeof(dm_real)), may_alias));
+
 enum {
-  QUAD = 4,                             /* rows of a product that are computed together */
-  ROWS = 32                             /* queries whose scores exist at the same time */
+  LANES = BYTES / sizeof(dm_real),
+  ROWS = 6,
+  BLOCK = 8 * ROWS                      /* queries whose scores exist at the same time */
 };
 
-static int padded(int n) { return (n + TILE - 1) / TILE * TILE; }
+static int padded(int n) { return (n + LANES - 1) / LANES * LANES; }
 
-/* c [m, n] (+)= a [m, k] b [k, n]; n is a multiple of TILE. Four rows of c by TILE columns stay in
-** registers. */
-static void small_gemm(dm_real *restrict c, int ldc, const dm_real *restrict a, int lda,
-                       const dm_real *restrict b, int ldb, int m, int n, int k, int add) {
-  int i = 0;
-  for (; i + QUAD <= m; i += QUAD) {
-    for (int j = 0; j < n; j += TILE) {
-      dm_real s0[TILE] = { 0 }, s1[TILE] = { 0 }, s2[TILE] = { 0 }, s3[TILE] = { 0 };
-      const dm_real *p = a + (size_t)i * lda;
-      dm_real *o = c + (size_t)i * ldc + j;
-      for (int l = 0; l < k; l++) {
-        const dm_real *row = b + (size_t)l * ldb + j;
-        dm_real x0 = p[l], x1 = p[lda + l], x2 = p[2 * lda + l], x3 = p[3 * lda + l];
-#pragma omp simd
-        for (int t = 0; t < TILE; t++) {
-          s0[t] += x0 * row[t];
-          s1[t] += x1 * row[t];
-          s2[t] += x2 * row[t];
-          s3[t] += x3 * row[t];
-        }
-      }
-      if (add) {
-#pragma omp simd
-        for (int t = 0; t < TILE; t++) {
-          s0[t] += o[t];
-          s1[t] += o[ldc + t];
-          s2[t] += o[2 * ldc + t];
-          s3[t] += o[3 * ldc + t];
-        }
-      }
-      memcpy(o, s0, sizeof s0);
-      memcpy(o + ldc, s1, sizeof s1);
-      memcpy(o + 2 * ldc, s2, sizeof s2);
-      memcpy(o + 3 * ldc, s3, sizeof s3);
+/* -- products --------------------------------------------------------------------------------------------------- */
+
+/* A matrix that is read value by value: row i, column l is at[i * down + l * right]. */
+typedef struct operand { const dm_real *at; size_t down, right; } operand;
+
+static inline __attribute__((always_inline)) void tile(dm_real *c, size_t ldc, operand a, const dm_real *b, size_t ldb,
+                                                       int k, int add, const int rows, const int vecs) {
+  vec sum[ROWS][VECS] = { 0 };
+  for (int l = 0; l < k; l++, a.at += a.right, b += ldb) {
+    vec x[VECS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; v++) x[v] = *(const loose *)(b + v * LANES);
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vecs; v++) sum[r][v] += a.at[r * a.down] * x[v];
     }
   }
-  for (; i < m; i++) {
-    for (int j = 0; j < n; j += TILE) {
-      dm_real s[TILE] = { 0 }, *o = c + (size_t)i * ldc + j;
-      for (int l = 0; l < k; l++) {
-        const dm_real *row = b + (size_t)l * ldb + j;
-        dm_real x = a[(size_t)i * lda + l];
-#pragma omp simd
-        for (int t = 0; t < TILE; t++) s[t] += x * row[t];
-      }
-#pragma omp simd
-      for (int t = 0; t < TILE; t++) o[t] = add ? o[t] + s[t] : s[t];
+#pragma GCC unroll 6
+  for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; v++) {
+      loose *o = (loose *)(c + r * ldc + v * LANES);
+      if (add) sum[r][v] += *o;
+      *o = sum[r][v];
     }
   }
 }
 
-/* out [S, Dp] = the head's slice of x (row stride `stride`), times f; padding is zero. */
+/* Columns of c, `vecs` vectors of them: tiles share its rows evenly. */
+static inline __attribute__((always_inline)) void strip(dm_real *c, size_t ldc, operand a, const dm_real *b, size_t ldb,
+                                                        int m, int k, int add, const int vecs) {
+  int tiles = (m + ROWS - 1) / ROWS;
+  for (int t = 0; t < tiles; t++) {
+    int rows = m * (t + 1) / tiles - m * t / tiles;
+    switch (rows) {
+    case 1: tile(c, ldc, a, b, ldb, k, add, 1, vecs); break;
+    case 2: tile(c, ldc, a, b, ldb, k, add, 2, vecs); break;
+    case 3: tile(c, ldc, a, b, ldb, k, add, 3, vecs); break;
+    case 4: tile(c, ldc, a, b, ldb, k, add, 4, vecs); break;
+    case 5: tile(c, ldc, a, b, ldb, k, add, 5, vecs); break;
+    default: tile(c, ldc, a, b, ldb, k, add, ROWS, vecs);
+    }
+    c += rows * ldc;
+    a.at += rows * a.down;
+  }
+}
+
+/* c [m, n] (+)= a [m, k] b [k, n]; n is of whole vectors. */
+static void product(dm_real *c, size_t ldc, operand a, const dm_real *b, size_t ldb, int m, int n, int k, int add) {
+  for (int left = n / LANES; left > 0; left -= VECS, c += VECS * LANES, b += VECS * LANES) {
+    switch (left) {
+    case 1: strip(c, ldc, a, b, ldb, m, k, add, 1); break;
+    case 2: strip(c, ldc, a, b, ldb, m, k, add, 2); break;
+    case 3: strip(c, ldc, a, b, ldb, m, k, add, VECS < 3 ? VECS : 3); break;
+    default: strip(c, ldc, a, b, ldb, m, k, add, VECS);
+    }
+  }
+}
+
+/* -- a head's slices -------------------------------------------------------------------------------------------- */
+
+/* Where the slice of bh, a row and a head of it, begins in a tensor [B, S, stride]. */
+static size_t slice(int bh, int heads, int S, size_t stride, int D) {
+  return (size_t)(bh / heads) * S * stride + (size_t)(bh % heads) * D;
+}
+
+/* Asks for n values that the next head needs: rows of a slice lie too far apart for the processor to foresee them, and
+** waiting for them would take as long as the products. */
+static void fetch(const dm_store *x, int n) {
+  for (int j = 0; j < n; j += 64 / (int)sizeof *x) __builtin_prefetch(x + j, 0, 2);
+}
+
+/* out [Sp, Dp] = the head's slice of x [S, D] (row stride `stride`), times f; padding is zero. */
 static void pack(dm_real *out, const dm_store *x, size_t stride, int S, int D, dm_real f) {
-  int Dp = padded(D);
-  for (int s = 0; s < S; s++) {
-    dm_real *o = out + (size_t)s * Dp;
-    const dm_store *v = x + (size_t)s * stride;
-    for (int j = 0; j < D; j++) o[j] = f * dm_load(v[j]);
-    for (int j = D; j < Dp; j++) o[j] = 0;
+  int Sp = padded(S), Dp = padded(D);
+  for (int s = 0; s < S; s++, out += Dp, x += stride) {
+#pragma omp simd
+    for (int j = 0; j < D; j++) out[j] = f * dm_load(x[j]);
+    for (int j = D; j < Dp; j++) out[j] = 0;
   }
+  memset(out, 0, (size_t)(Sp - S) * Dp * sizeof *out);
 }
 
-/* out [D, Sp] = the slice transposed. */
-static void pack_transposed(dm_real *out, const dm_store *x, size_t stride, int S, int D) {
-  int Sp = padded(S);
-  for (int j = 0; j < D; j++) {
-    dm_real *o = out + (size_t)j * Sp;
-    for (int s = 0; s < S; s++) o[s] = dm_load(x[(size_t)s * stride + j]);
-    for (int s = S; s < Sp; s++) o[s] = 0;
+/* out [Dp, Sp] = packed x transposed. */
+static void transpose(dm_real *out, const dm_real *x, int Sp, int Dp) {
+  for (int s = 0; s < Sp; s += 4, x += 4 * Dp) {
+    for (int j = 0; j < Dp; j++) {
+      *(four *)(out + (size_t)j * Sp + s) = (four){ x[j], x[Dp + j], x[2 * Dp + j], x[3 * Dp + j] };
+    }
   }
 }
 
 /* The head's slice of y (row stride `stride`) (+)= v [S, Dp] * f. */
 static void unpack(dm_store *y, size_t stride, const dm_real *v, int S, int D, dm_real f, int add) {
   int Dp = padded(D);
-  for (int s = 0; s < S; s++) {
-    dm_store *o = y + (size_t)s * stride;
-    const dm_real *x = v + (size_t)s * Dp;
-    for (int j = 0; j < D; j++) o[j] = dm_put(add ? dm_load(o[j]) + f * x[j] : f * x[j]);
+  for (int s = 0; s < S; s++, y += stride, v += Dp) {
+    if (add) {
+#pragma omp simd
+      for (int j = 0; j < D; j++) y[j] = dm_put(dm_load(y[j]) + f * v[j]);
+    } else {
+#pragma omp simd
+      for (int j = 0; j < D; j++) y[j] = dm_put(f * v[j]);
+    }
   }
 }
 
-/* 1 if a query of this row of the batch has a key to attend to. */
-static int any_key(const int32_t *mask, int S) {
-  if (!mask) return S > 0;
-  for (int j = 0; j < S; j++) {
-    if (mask[j]) return 1;
-  }
-  return 0;
+/* attended [Sp] = whether a query of this row of the batch attends to each key; returns 1 if there is one. */
+static int keys(int32_t *attended, const int32_t *mask, int S) {
+  int any = 0;
+  for (int j = 0; j < S; j++) any |= attended[j] = mask ? mask[j] != 0 : 1;
+  memset(attended + S, 0, (size_t)(padded(S) - S) * sizeof *attended);
+  return any;
 }
 
-/* Scores of one query, which has a key, -> probabilities; returns the log-sum-exp. A score that is
-** not a number makes the whole row so. */
-static dm_real softmax(dm_real *p, const int32_t *mask, int S) {
+/* -- forward ---------------------------------------------------------------------------------------------------- */
+
+/* Scores of one query, which has a key, -> probabilities times their sum, which is returned, then dropped if keep is
+** not NULL; *lse = the log-sum-exp. A score that is not a number makes the sum so. keep has S values; what lies after
+** them is multiplied with padding, which nothing reads. */
+static dm_real softmax(dm_real *p, dm_real *lse, const int32_t *attended, const dm_real *keep, int Sp) {
   dm_real top = -INFINITY, sum = 0;
-  if (mask) {
-#pragma omp simd
-    for (int j = 0; j < S; j++) p[j] = mask[j] ? p[j] : -INFINITY;
-  }
 #pragma omp simd reduction(max : top)
-  for (int j = 0; j < S; j++) top = p[j] > top ? p[j] : top;
-#pragma omp simd reduction(+ : sum)
-  for (int j = 0; j < S; j++) {
-    p[j] = dm_exp(p[j] - top);
-    sum += p[j];
+  for (int j = 0; j < Sp; j++) {
+    p[j] = attended[j] ? p[j] : -INFINITY;
+    top = p[j] > top ? p[j] : top;
   }
-  dm_real f = 1 / sum;
-#pragma omp simd
-  for (int j = 0; j < S; j++) p[j] *= f;
-  return top + (dm_real)log(sum);
+  if (keep) {
+#pragma omp simd reduction(+ : sum)
+    for (int j = 0; j < Sp; j++) {
+      dm_real e = dm_exp(p[j] - top);
+      sum += e;
+      p[j] = e * keep[j];
+    }
+  } else {
+#pragma omp simd reduction(+ : sum)
+    for (int j = 0; j < Sp; j++) sum += p[j] = dm_exp(p[j] - top);
+  }
+  *lse = top + (dm_real)log(sum);
+  return sum;
 }
 
 dm_status cpu_attention_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const dm_tensor *qkv,
                             const dm_tensor *mask, int32_t heads, float p, uint32_t site) {
   int B = qkv->shape[0], S = qkv->shape[1], C = qkv->shape[2] / 3, D = C / heads;
   int Dp = padded(D), Sp = padded(S);
-  size_t tall = (size_t)S * Dp, across = (size_t)D * Sp, block = (size_t)ROWS * Sp;
-  size_t each = 2 * tall + across + 2 * block + (size_t)ROWS * Dp, wide = 3 * (size_t)C;
+  size_t tall = (size_t)Sp * Dp, block = (size_t)BLOCK * Sp, wide = 3 * (size_t)C;
+  size_t each = 3 * tall + 2 * block + (size_t)BLOCK * Dp + Sp;
   void *scratch;
   dm_status s = dm_scratch(d, (size_t)omp_get_max_threads() * each * sizeof(dm_real), &scratch);
   if (s) return s;
   dm_real f = 1 / (dm_real)sqrt(D);
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(static)
   for (int bh = 0; bh < B * heads; bh++) {
-    int b = bh / heads, h = bh % heads;
+    int next = bh + 1 < B * heads ? bh + 1 : bh;
     dm_real *q = (dm_real *)scratch + (size_t)omp_get_thread_num() * each;
-    dm_real *v = q + tall, *kt = v + tall, *prob = kt + across, *keep = prob + block;
-    dm_real *out = keep + block, *lse = (dm_real *)stat->data + (size_t)bh * S;
-    dm_store *o = (dm_store *)y->data + (size_t)b * S * C + (size_t)h * D;
-    const dm_store *x = (const dm_store *)qkv->data + (size_t)b * S * wide + (size_t)h * D;
-    const int32_t *m = mask ? (const int32_t *)mask->data + (size_t)b * S : NULL;
-    int keys = any_key(m, S);
+    dm_real *v = q + tall, *kt = v + tall, *prob = kt + tall, *keep = prob + block, *out = keep + block;
+    dm_real *lse = (dm_real *)stat->data + (size_t)bh * S;
+    dm_store *o = (dm_store *)y->data + slice(bh, heads, S, C, D);
+    const dm_store *x = (const dm_store *)qkv->data + slice(bh, heads, S, wide, D);
+    const dm_store *next_x = (const dm_store *)qkv->data + slice(next, heads, S, wide, D);
+    const dm_store *next_y = (const dm_store *)y->data + slice(next, heads, S, C, D);
+    int32_t *attended = (int32_t *)(out + (size_t)BLOCK * Dp);
+    int any = keys(attended, mask ? (const int32_t *)mask->data + (size_t)(bh / heads) * S : NULL, S);
+    pack(v, x + C, wide, S, D, 1);
+    transpose(kt, v, Sp, Dp);
     pack(q, x, wide, S, D, f);
-    pack_transposed(kt, x + C, wide, S, D);
     pack(v, x + 2 * C, wide, S, D, 1);
-    for (int i = 0; i < S; i += ROWS) {
-      int n = S - i < ROWS ? S - i : ROWS;
-      small_gemm(prob, Sp, q + (size_t)i * Dp, Dp, kt, Sp, n, Sp, D, 0);
-      if (p > 0) {
-        dm_keep_mask(keep, ((size_t)bh * S + i) * S, (size_t)n * S, p, site, &d->knobs);
-      }
+    for (int i = 0; i < S; i += BLOCK) {
+      int n = S - i < BLOCK ? S - i : BLOCK;
+      product(prob, Sp, (operand){ q + (size_t)i * Dp, Dp, 1 }, kt, Sp, n, Sp, D, 0);
+      if (p > 0) dm_keep_mask(keep, ((size_t)bh * S + i) * S, (size_t)n * S, p, site, &d->knobs);
+      dm_real sum[BLOCK];
       for (int r = 0; r < n; r++) {
         dm_real *row = prob + (size_t)r * Sp;
-        lse[i + r] = keys ? softmax(row, m, S) : 0;
-        if (!keys) memset(row, 0, (size_t)S * sizeof *row);
-        if (p > 0) {
-          const dm_real *factor = keep + (size_t)r * S;
-#pragma omp simd
-          for (int j = 0; j < S; j++) row[j] *= factor[j];
+        for (int part = 0; part < 3; part++) fetch(next_x + (i + r) * wide + part * C, D);
+        fetch(next_y + (size_t)(i + r) * C, D);
+        if (any) {
+          sum[r] = softmax(row, &lse[i + r], attended, p > 0 ? keep + (size_t)r * S : NULL, Sp);
+        } else {
+          memset(row, 0, (size_t)Sp * sizeof *row);
+          sum[r] = 1;
+          lse[i + r] = 0;
         }
       }
-      small_gemm(out, Dp, prob, Sp, v, Dp, n, Dp, S, 0);
-      unpack(o + (size_t)i * C, (size_t)C, out, n, D, 1, 0);
+      product(out, Dp, (operand){ prob, Sp, 1 }, v, Dp, n, Dp, S, 0);
+      for (int r = 0; r < n; r++) unpack(o + (size_t)(i + r) * C, C, out + (size_t)r * Dp, 1, D, 1 / sum[r], 0);
     }
   }
   return DM_OK;
 }
 
-/* -- backward --------------------------------------------------------------------------------- */
+/* -- backward --------------------------------------------------------------------------------------------------- */
 
 typedef struct head {                   /* one head in a thread's scratch */
   int S, D, Sp, Dp;
-  dm_real *q, *k, *g, *dk, *dv;         /* [S, Dp]; q times 1/sqrt(D), g = dy */
-  dm_real *kt, *vt;                     /* [D, Sp] */
-  dm_real *prob, *ds, *keep;            /* [ROWS, Sp]; keep [ROWS, S] */
-  dm_real *pt, *dst;                    /* [S, ROWS] */
-  dm_real *out;                         /* [ROWS, Dp] */
+  dm_real *q, *k, *g, *dk, *dv;         /* [Sp, Dp]; q times 1/sqrt(D), g = dy */
+  dm_real *kt, *vt;                     /* [Dp, Sp] */
+  dm_real *prob, *ds, *keep;            /* [BLOCK, Sp]; keep [BLOCK, S] */
+  dm_real *out;                         /* [BLOCK, Dp] */
+  int32_t *attended;                    /* [Sp] */
 } head;
 
 /* Reals of scratch for one thread. */
 static size_t head_size(int S, int D) {
-  size_t tall = (size_t)S * padded(D), across = (size_t)D * padded(S);
-  return 5 * tall + 2 * across + (size_t)ROWS * (3 * padded(S) + 2 * (size_t)S + padded(D));
+  size_t Sp = padded(S), Dp = padded(D);
+  return 7 * Sp * Dp + BLOCK * (3 * Sp + Dp) + Sp;
 }
 
 static head head_at(dm_real *at, int S, int D) {
   head t = { .S = S, .D = D, .Sp = padded(S), .Dp = padded(D) };
-  size_t tall = (size_t)S * t.Dp, across = (size_t)D * t.Sp, block = (size_t)ROWS * t.Sp;
+  size_t tall = (size_t)t.Sp * t.Dp, block = (size_t)BLOCK * t.Sp;
   t.q = at;
   t.k = t.q + tall;
   t.g = t.k + tall;
   t.dk = t.g + tall;
   t.dv = t.dk + tall;
   t.kt = t.dv + tall;
-  t.vt = t.kt + across;
-  t.prob = t.vt + across;
+  t.vt = t.kt + tall;
+  t.prob = t.vt + tall;
   t.ds = t.prob + block;
   t.keep = t.ds + block;
-  t.pt = t.keep + block;
-  t.dst = t.pt + (size_t)S * ROWS;
-  t.out = t.dst + (size_t)S * ROWS;
+  t.out = t.keep + block;
+  t.attended = (int32_t *)(t.out + (size_t)BLOCK * t.Dp);
   return t;
 }
 
-/* Row r of a block of the softmax's backward: scores in prob and dy v^T in ds become dropped
-** probabilities in column r of pt, and d scores in ds and column r of dst. delta = dy . y. */
-static void backward_row(const head *t, int r, const int32_t *mask, dm_real lse, dm_real delta,
-                         int dropped) {
-  int S = t->S;
+/* Row r of a block of the softmax's backward: scores in prob and dy v^T in ds become dropped probabilities and
+** d scores. delta = dy . y. */
+static void backward_row(const head *t, int r, dm_real lse, dm_real delta, int dropped) {
   dm_real *prob = t->prob + (size_t)r * t->Sp, *ds = t->ds + (size_t)r * t->Sp;
-  const dm_real *keep = t->keep + (size_t)r * S;
+  const dm_real *keep = t->keep + (size_t)r * t->S;     /* and what lies after, for padding: see softmax */
+  const int32_t *attended = t->attended;
 #pragma omp simd
-  for (int j = 0; j < S; j++) prob[j] = dm_exp(prob[j] - lse);
-  if (mask) {
-#pragma omp simd
-    for (int j = 0; j < S; j++) prob[j] = mask[j] ? prob[j] : 0;
+  for (int j = 0; j < t->Sp; j++) {
+    dm_real e = dm_exp(prob[j] - lse);
+    prob[j] = attended[j] ? e : 0;
   }
   if (dropped) {
 #pragma omp simd
-    for (int j = 0; j < S; j++) {
+    for (int j = 0; j < t->Sp; j++) {
       dm_real e = prob[j];
       ds[j] = e * (ds[j] * keep[j] - delta);
       prob[j] = e * keep[j];
     }
   } else {
 #pragma omp simd
-    for (int j = 0; j < S; j++) ds[j] = prob[j] * (ds[j] - delta);
-  }
-  for (int j = 0; j < S; j++) {
-    t->pt[(size_t)j * ROWS + r] = prob[j];
-    t->dst[(size_t)j * ROWS + r] = ds[j];
+    for (int j = 0; j < t->Sp; j++) ds[j] = prob[j] * (ds[j] - delta);
   }
 }
 
@@ -256,41 +292,47 @@ dm_status cpu_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy, 
   dm_status s = dm_scratch(d, (size_t)omp_get_max_threads() * each * sizeof(dm_real), &scratch);
   if (s) return s;
   dm_real f = 1 / (dm_real)sqrt(D);
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(static)
   for (int bh = 0; bh < B * heads; bh++) {
-    size_t b = (size_t)(bh / heads), at = b * S * wide + (size_t)(bh % heads) * D;
-    size_t at_y = b * S * C + (size_t)(bh % heads) * D;
+    size_t at = slice(bh, heads, S, wide, D), at_y = slice(bh, heads, S, C, D);
+    int next = bh + 1 < B * heads ? bh + 1 : bh;
+    size_t next_at = slice(next, heads, S, wide, D), next_y = slice(next, heads, S, C, D);
     head t = head_at((dm_real *)scratch + (size_t)omp_get_thread_num() * each, S, D);
     const dm_store *x = (const dm_store *)qkv->data + at, *gy = (const dm_store *)dy->data + at_y;
     const dm_store *yy = (const dm_store *)y->data + at_y;
     const dm_real *lse = (const dm_real *)stat->data + (size_t)bh * S;
-    const int32_t *m = mask ? (const int32_t *)mask->data + b * S : NULL;
     dm_store *o = (dm_store *)dqkv->data + at;
-    pack(t.q, x, wide, S, D, f);
+    keys(t.attended, mask ? (const int32_t *)mask->data + (size_t)(bh / heads) * S : NULL, S);
+    pack(t.dv, x + 2 * C, wide, S, D, 1);
+    transpose(t.vt, t.dv, t.Sp, t.Dp);
     pack(t.k, x + C, wide, S, D, 1);
+    transpose(t.kt, t.k, t.Sp, t.Dp);
+    pack(t.q, x, wide, S, D, f);
     pack(t.g, gy, (size_t)C, S, D, 1);
-    pack_transposed(t.kt, x + C, wide, S, D);
-    pack_transposed(t.vt, x + 2 * C, wide, S, D);
-    for (int i = 0; i < S; i += ROWS) {
-      int n = S - i < ROWS ? S - i : ROWS;
+    for (int i = 0; i < S; i += BLOCK) {
+      int n = S - i < BLOCK ? S - i : BLOCK;
       const dm_real *q = t.q + (size_t)i * t.Dp, *g = t.g + (size_t)i * t.Dp;
-      small_gemm(t.prob, t.Sp, q, t.Dp, t.kt, t.Sp, n, t.Sp, D, 0);
-      small_gemm(t.ds, t.Sp, g, t.Dp, t.vt, t.Sp, n, t.Sp, D, 0);
-      if (p > 0) {
-        dm_keep_mask(t.keep, ((size_t)bh * S + i) * S, (size_t)n * S, p, site, &d->knobs);
-      }
+      product(t.prob, t.Sp, (operand){ q, t.Dp, 1 }, t.kt, t.Sp, n, t.Sp, D, 0);
+      product(t.ds, t.Sp, (operand){ g, t.Dp, 1 }, t.vt, t.Sp, n, t.Sp, D, 0);
+      if (p > 0) dm_keep_mask(t.keep, ((size_t)bh * S + i) * S, (size_t)n * S, p, site, &d->knobs);
       for (int r = 0; r < n; r++) {
         const dm_store *v = yy + (size_t)(i + r) * C;
         const dm_real *u = g + (size_t)r * t.Dp;
         dm_real delta = 0;
+        for (int part = 0; part < 3; part++) {
+          fetch((const dm_store *)qkv->data + next_at + (i + r) * wide + part * C, D);
+          fetch((const dm_store *)dqkv->data + next_at + (i + r) * wide + part * C, D);
+        }
+        fetch((const dm_store *)dy->data + next_y + (size_t)(i + r) * C, D);
+        fetch((const dm_store *)y->data + next_y + (size_t)(i + r) * C, D);
 #pragma omp simd reduction(+ : delta)
         for (int j = 0; j < D; j++) delta += u[j] * dm_load(v[j]);
-        backward_row(&t, r, m, lse[i + r], delta, p > 0);
+        backward_row(&t, r, lse[i + r], delta, p > 0);
       }
-      small_gemm(t.out, t.Dp, t.ds, t.Sp, t.k, t.Dp, n, t.Dp, S, 0);
+      product(t.out, t.Dp, (operand){ t.ds, t.Sp, 1 }, t.k, t.Dp, n, t.Dp, S, 0);
       unpack(o + (size_t)i * wide, wide, t.out, n, D, f, add);
-      small_gemm(t.dk, t.Dp, t.dst, ROWS, q, t.Dp, S, t.Dp, n, i > 0);   /* q has the factor f */
-      small_gemm(t.dv, t.Dp, t.pt, ROWS, g, t.Dp, S, t.Dp, n, i > 0);
+      product(t.dk, t.Dp, (operand){ t.ds, 1, t.Sp }, q, t.Dp, S, t.Dp, n, i > 0);    /* q has the factor f */
+      product(t.dv, t.Dp, (operand){ t.prob, 1, t.Sp }, g, t.Dp, S, t.Dp, n, i > 0);
     }
     unpack(o + C, wide, t.dk, S, D, 1, add);
     unpack(o + 2 * C, wide, t.dv, S, D, 1, add);

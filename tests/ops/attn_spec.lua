@@ -47,8 +47,8 @@ end
 
 local function case(heads, masked, p, empty)
   return h.op_case {
-    sizes = { { 1, 1, 2 }, { 2, 5, 3 }, { 3, 37, 16 }, { 1, 65, 64 }, { 1, 35, 100 } },
-    grad_sizes = { { 1, 1, 2 }, { 2, 5, 3 }, { 1, 6, 33 }, { 1, 37, 2 }, { 1, 3, 65 } },
+    sizes = { { 1, 1, 2 }, { 2, 5, 3 }, { 3, 37, 16 }, { 1, 85, 64 }, { 1, 35, 100 }, { 1, 50, 8 }, { 1, 2, 128 } },
+    grad_sizes = { { 1, 1, 2 }, { 2, 5, 3 }, { 1, 6, 33 }, { 1, 50, 2 }, { 1, 3, 65 } },
     make = function(B, S, D)
       return { qkv = h.rand(B, S, 3 * heads * D), mask = masked and mask(B, S, empty) or nil }
     end,
