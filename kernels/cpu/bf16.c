@@ -4,14 +4,19 @@
 
 #include <stdlib.h>
 
-int cpu_bf16_emulated(void) {
-  static int known;                     /* 1: no, 2: yes; written again by another thread it gets the same value */
-  if (!known) {
+enum { UNKNOWN, AS_IT_IS, EMULATED, NONE };
+
+/* What DATAMUX_BF16 asks for; written again by another thread it gets the same value. */
+static int asked(void) {
+  static int known;
+  if (known == UNKNOWN) {
     const char *set = getenv("DATAMUX_BF16");
-    known = set && !strcmp(set, "emulated") ? 2 : 1;
+    known = !set ? AS_IT_IS : !strcmp(set, "emulated") ? EMULATED : !strcmp(set, "none") ? NONE : AS_IT_IS;
   }
-  return known == 2;
+  return known;
 }
+
+int cpu_bf16_emulated(void) { return asked() == EMULATED; }
 
 #ifdef DM_REAL
 
@@ -23,6 +28,7 @@ const char *cpu_bf16_lacks(void) { return "reals are doubles here"; }
 
 /* Every processor with AMX-BF16 has AVX512-BF16 as well. */
 const char *cpu_bf16_lacks(void) {
+  if (asked() == NONE) return "DATAMUX_BF16 is none";
   if (cpu_bf16_emulated() || __builtin_cpu_supports("avx512bf16")) return "";
   return "this processor has neither AVX512-BF16 nor AMX-BF16";
 }
