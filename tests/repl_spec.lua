@@ -331,7 +331,8 @@ say "\003"
 see "interrupted"
 see "dm> "
 say "'al' .. 'ive'\r"
-see "alive"]]
+see "alive"
+see "dm> "]]
   end)
 
   on_terminal('that is dumb sees no escape code', function()

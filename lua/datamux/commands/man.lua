@@ -54,7 +54,7 @@ local VARIABLES = {
   { 'DATAMUX_DOWNLOAD', '1: as --download' }, { 'DATAMUX_OFFLINE', '1: no sockets' },
   { 'DATAMUX_DEBUG', 'set: stack traces with errors' },
   { 'DATAMUX_PROFILE', '1: where the time went, op by op, on stderr at the end' },
-  { 'DATAMUX_BF16', 'emulated: precision=bf16 on any processor, its products made in f32, slowly; none: on no processor' },
+  { 'DATAMUX_BF16', 'emulated: on any processor, its products made in f32, slowly; none: on no processor' },
   { 'DATAMUX_BACKENDS', 'folder of libdatamux_cuda.so' },
   { 'DATAMUX_LUA', 'folder of Lua files that replace those compiled in' },
 }
