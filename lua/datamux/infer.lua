@@ -1,7 +1,7 @@
--- infer.lua -- a finished model on the CPU: weights where the file is mapped, products in f32 or int8.
+-- infer.lua -- a finished model on the CPU: weights where the file is mapped, products in f32, bf16 or int8.
 --
--- Loading copies nothing and draws no initial values: each parameter is the memory of the mapped file, and only what a
--- batch touches is read. oneDNN packs a weight while it multiplies at no cost that could be measured, so no second form
+-- Loading draws no initial values and, but for the weights of bf16, copies nothing: each parameter is the memory of the
+-- mapped file, and only what a batch touches is read. oneDNN packs a weight while it multiplies at no cost that could be measured, so no second form
 -- of it is kept in f32.
 local ffi = require 'ffi'
 local core = require 'datamux.ffi'
@@ -36,22 +36,29 @@ local function belongs(list, file)
 end
 
 --- Lets the parameters of a model that is not built lie in an open safetensors file (safetensors.open), which stays
---- open as long as they live. Returns the model, ready to run without gradients; nil where that cannot be: on another
---- device than the CPU, in bf16, or where the file holds other tensors than the model has.
+--- open as long as they live; in bf16 they are rounded copies of what lies there. Returns the model, ready to run
+--- without gradients; nil where that cannot be: on another device than the CPU, or where the file holds other tensors
+--- than the model has.
 function M.map(model, file)
   local list = model:tensors()
-  if core.real_size ~= 4 or scope.compute ~= 'f32' or not scope.about():find '^cpu' then return nil end
+  if core.real_size ~= 4 or not scope.about():find '^cpu' then return nil end
   if not belongs(list, file) then return nil end
   local out = ffi.new 'dm_arena *[1]'
   check(C.dm_arena_new(out, scope.device()))
   local arena = ffi.gc(out[0], C.dm_arena_free)
   local block = { list = {}, buffers = {}, owner = { arena, file } }
   for _, e in ipairs(list) do
-    local t, entry = e.tensor, file.tensors[e.name]
-    t.c, t.owner, t.name = Tensor.describe(t.spec.shape, t.spec.dtype), block.owner, e.name
-    check(C.dm_tensor_adopt(t.c, arena, entry.ptr))
-    e.n, e.master = t.spec.values or t:numel(), t
-    table.insert(t.spec.make and block.buffers or block.list, e)
+    local t, spec = e.tensor, e.tensor.spec
+    local there = { c = Tensor.describe(spec.shape, spec.dtype or 'f32'), owner = block.owner, name = e.name }
+    check(C.dm_tensor_adopt(there.c, arena, file.tensors[e.name].ptr))
+    local used = there
+    if scope.compute == 'bf16' then
+      used = Tensor.lasting(spec.shape, 'bf16')
+      check(C.dm_cast(used.c, there.c))
+    end
+    t.c, t.owner, t.name = used.c, used.owner, e.name
+    e.n, e.master = spec.values or t:numel(), used == there and t or setmetatable(there, Tensor)
+    table.insert(spec.make and block.buffers or block.list, e)
   end
   model:each(function(m) m.site = 0 end)
   model.block = block
