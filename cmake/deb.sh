@@ -27,10 +27,7 @@ if [ "$arch" = x86-64-v3 ]; then
   cmake -S . -B "$wide" -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=/usr -DDATAMUX_CUDA=OFF \
     -DDATAMUX_ARCH='x86-64-v4;-mavx512vnni' "$@" > /dev/null
   cmake --build "$wide" -j"$(nproc)" --target command > "$wide/build.log" 2>&1 || { cat "$wide/build.log"; exit 1; }
-  install -D -s "$wide/datamux" "$root/usr/lib/datamux/x86-64-v4/datamux"
-  if [ -e "$root/usr/lib/datamux/libdatamux_cuda.so" ]; then
-    ln -s ../libdatamux_cuda.so "$root/usr/lib/datamux/x86-64-v4/"
-  fi
+  install -s "$wide/datamux" "$root/usr/bin/datamux-x86-64-v4"
 fi
 
 # Where Debian has these things.
@@ -40,7 +37,7 @@ mkdir -p "$share/zsh/vendor-completions" "$root/DEBIAN"
 mv "$share/zsh/site-functions/_datamux" "$share/zsh/vendor-completions/"
 rmdir "$share/zsh/site-functions"
 gzip -9n "$share/man/man1/datamux.1"
-strip --remove-section=.comment --remove-section=.note "$root/usr/bin/datamux"
+strip --remove-section=.comment --remove-section=.note "$root"/usr/bin/datamux*
 version=$(sed -n 's/^project(datamux VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
 maintainer=${DEBEMAIL:-The datamux authors <datamux@datamux.invalid>}
 day=$(date -R -d "@$(git log -1 --format=%ct 2> /dev/null || date +%s)")

@@ -358,27 +358,23 @@ static int dispatch(lua_State *L, int argc, char **argv) {
   return run_cli(L, argc, argv);
 }
 
-/* A package is built for the processors of years ago. Beside that it holds the command built for AVX-512 with VNNI:
-** puts its path in place of this command's, where it is there and runs here. Returns whether it did. */
+/* A package is built for the processors of years ago. Beside the command it holds another, built for AVX-512 with VNNI:
+** its name is added to this command's path where it is there and runs here. Returns whether it was. */
 static int take_better_build(char *path, size_t size) {
 #if defined __x86_64__ && !defined __AVX512VNNI__
-  char *name = strrchr(path, '/');
-  size_t at = name ? (size_t)(name - path) : size;
-  static const char better[] = "/../lib/datamux/x86-64-v4/datamux";
-  char other[4096];
-  if (at + sizeof better > sizeof other || sizeof other > size) return 0;
-  memcpy(other, path, at);
-  memcpy(other + at, better, sizeof better);
+  static const char better[] = "-x86-64-v4";
+  size_t at = strlen(path);
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx512vnni") || !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512bw")
-      || !__builtin_cpu_supports("avx512dq") || access(other, X_OK)) return 0;
-  memcpy(path, other, at + sizeof better);
-  return 1;
+  if (at + sizeof better > size || !__builtin_cpu_supports("avx512vnni") || !__builtin_cpu_supports("avx512vl")
+      || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq")) return 0;
+  memcpy(path + at, better, sizeof better);
+  if (!access(path, X_OK)) return 1;
+  path[at] = 0;
 #else
   (void)path;
   (void)size;
-  return 0;
 #endif
+  return 0;
 }
 
 /* Starts the command once more, where another build of it suits the processor better, and where OpenMP's idle threads
