@@ -24,7 +24,7 @@ describe('a tensor', function()
 
   it('prints its shape, figures and corner', function()
     local text = tostring(dm.tensor { { 1, 2 }, { 3, 6 } })
-    assert.is_truthy(text:find('f32[2, 2] cpu  min 1  mean 3  max 6', 1, true))
+    assert.is_truthy(text:find 'f32%[2, 2%] %w+[:%d]*  min 1  mean 3  max 6')
     assert.is_truthy(text:find '3.0000%s+6.0000')
     assert.is_truthy(tostring(dm.tensor { 0 / 0, 1 }):find 'not finite 1')
     assert.is_truthy(tostring(dm.zeros(0, 3)):find 'empty')
