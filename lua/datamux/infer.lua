@@ -1,8 +1,8 @@
 -- infer.lua -- a finished model on the CPU: weights where the file is mapped, products in f32, bf16 or int8.
 --
 -- Loading draws no initial values and, but for the weights of bf16, copies nothing: each parameter is the memory of the
--- mapped file, and only what a batch touches is read. oneDNN packs a weight while it multiplies at no cost that could be
--- measured, so no second form of it is kept in f32.
+-- mapped file, and only what a batch touches is read. oneDNN packs a weight while it multiplies at no cost that could
+-- be measured, so no second form of it is kept in f32.
 local ffi = require 'ffi'
 local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
