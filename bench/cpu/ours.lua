@@ -21,7 +21,6 @@ local estimate = require 'datamux.estimate'
 local infer = require 'datamux.infer'
 local json = require 'datamux.json'
 local safetensors = require 'datamux.safetensors'
-local saved = require 'datamux.saved'
 local sys = require 'datamux.sys'
 local Optimiser = require 'datamux.optim'
 local differentiate = require('datamux.train').differentiate
@@ -119,20 +118,14 @@ local function rate()
   return 2 * n ^ 3 / wall, 2 * n ^ 3 / cpu
 end
 
--- A finished model from a file as saved.load has it: mapped; in bf16 its values converted.
+-- A finished model from a file, as saved.load has it.
 local function load(path)
-  local file, model = safetensors.open(path), new_model()
-  if not infer.map(model, file) then
-    dm.nn.Module.build(model)
-    saved.fill(file, model:named())
-    model:refresh()
-    model:train(false)
-  end
+  local model = infer.map(new_model(), safetensors.open(path))
   return int8 and infer.int8(model) or model
 end
 
 local batch
-local out = { program = 'datamux ' .. ffi.string(C.dm_version()) , mode = o.mode, precision = o.precision }
+local out = { program = 'datamux ' .. ffi.string(C.dm_version()), mode = o.mode, precision = o.precision }
 local recorder = capture.new(o.capture == 1)
 local step
 
