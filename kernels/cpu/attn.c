@@ -5,26 +5,19 @@
 ** that pad a row are never attended. Backward recomputes the probabilities from the saved log-sum-exp. */
 #include "cpu.h"
 #include "simd.h"
+#include "vector.h"
 
 #include <math.h>
 #include <omp.h>
 
-/* A vector, of four reals or more, and how many lie side by side in a tile: ROWS x VECS sums, and what they need, are
-** in registers. */
-#if defined __AVX512F__
-enum { BYTES = 64, VECS = 4 };
-#elif defined __AVX__
-enum { BYTES = 32, VECS = 2 };
-#else
-enum { BYTES = 4 * sizeof(dm_real), VECS = 2 };
-#endif
-
-typedef dm_real vec __attribute__((vector_size(BYTES)));
-typedef dm_real loose __attribute__((vector_size(BYTES), aligned(sizeof(dm_real)), may_alias));
 typedef dm_real four __attribute__((vector_size(4 * sizeof(dm_real)), aligned(sizeof(dm_real)), may_alias));
 
 enum {
-  LANES = BYTES / sizeof(dm_real),
+#ifdef __AVX512F__
+  VECS = 4,                             /* vectors side by side in a tile: ROWS x VECS sums, and what they need, are in */
+#else                                   /* registers */
+  VECS = 2,
+#endif
   ROWS = 6,
   BLOCK = 8 * ROWS                      /* queries whose scores exist at the same time */
 };

@@ -6,21 +6,12 @@
 ** 3 x 3 kernel on a 20 x 20 image. Nothing is unfolded. The gradient of the input is the same sum over the output's
 ** gradient with the kernel turned round; that of the kernel is a dot product of two runs for each tap. */
 #include "cpu.h"
+#include "vector.h"
 
 #include <omp.h>
 
-#ifdef __AVX512F__
-enum { BYTES = 64 };
-#else
-enum { BYTES = 32 };
-#endif
-
-typedef dm_real vec __attribute__((vector_size(BYTES)));
-typedef dm_real loose __attribute__((vector_size(BYTES), aligned(sizeof(dm_real)), may_alias));
-
 enum {
   CHUNKS = 16,                          /* images are cut into at most so many parts: borders depend on B alone */
-  LANES = BYTES / sizeof(dm_real),
   CO = 4, VECS = 3, TAPS = 3,           /* a tile: 4 x 3 sums, and what they need, in 16 registers */
   SLACK = VECS * LANES                  /* elements a tile may read past its planes */
 };
