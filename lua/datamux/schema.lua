@@ -150,6 +150,8 @@ M.root = group('recipe', 'a run', {
     leaf('epochs', 'number', 10, 'passes over the training set', { min = 0 }),
     leaf('steps', 'integer', nil, 'updates, instead of epochs', { min = 0, optional = true }),
     leaf('alpha', 'number', 0.1, 'weight of the retrieval loss; the task has the rest', { min = 0, max = 1 }),
+    leaf('grow', 'number', 0, 'as warmup.grow: fewer texts in a row at first, their answers alone count',
+      { min = 0, max = 1 }),
     leaf('accumulate', 'integer', 1, 'batches per update', positive),
     leaf('recompute', 'boolean', false, 'both stages: encoder layers are computed again in the backward pass, not '
       .. 'kept; less memory, a third more time, the same bits'),

@@ -139,6 +139,37 @@ describe('a growing mixture', function()
       end)
     end
   end)
+
+  it('counts the answers of the live instances alone', function()
+    local b = batch(2, 3, 4)
+    local function counted(output, alive)
+      local m = dm.nn.Module.build(tmux { output = output, read = output == 'tag' and 'token' or 'pool' }, 1)
+      return dm.step(function()
+        local q = prepared(m, b, { alive = alive, retrieval = 3 })
+        local mixed, texts = q.weight and q.weight:totable(), {}
+        if output == 'regress' then
+          local rows = q.task.score.rows and q.task.score.rows:totable() or { 0, 1, 2, 3, 4, 5 }
+          for _, r in ipairs(rows) do texts[r] = true end
+        else
+          for k, label in ipairs(q.task.label:totable()) do
+            if label >= 0 then texts[output == 'tag' and math.floor(q.task.at[k - 1] / 4) or k - 1] = true end
+          end
+        end
+        local n = 0
+        for r = 0, 5 do
+          if texts[r] then
+            n = n + 1
+            assert.is_true(not mixed or mixed[r + 1] > 0)
+          end
+        end
+        return n
+      end)
+    end
+    for _, output in ipairs { 'classify', 'regress', 'tag' } do
+      assert.are.equal(6, counted(output, 3))
+      assert.are.equal(2, counted(output, 1))
+    end
+  end)
 end)
 
 describe('a read-out', function()

@@ -124,7 +124,7 @@ describe('training', function()
       { 'mux.kind=ortho', 'demux.key=own', 'warmup.grow=0.7' }, { 'mux.kind=identity', 'demux.kind=rsa' },
       { 'mux.kind=lowrank', 'demux.kind=mlp', 'demux.read=first', 'demux.retrieval=separate' },
       { 'demux.kind=mlp', 'model.embed_twice=true', 'mux.pads=mix', 'warmup.grow=0.7' },
-      { 'warmup.grow=0.7', 'warmup.targets=2' }, { 'model.kind=plain', 'mux.n=1' },
+      { 'warmup.grow=0.7', 'warmup.targets=2', 'train.grow=0.5' }, { 'model.kind=plain', 'mux.n=1' },
     } do
       local s = session(o)
       local results = s:run()

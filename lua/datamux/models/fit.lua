@@ -32,6 +32,7 @@ local function refuse_images(c)
   if c.warmup.steps > 0 then
     return ('warmup.steps is %d with images, expected 0'):format(c.warmup.steps), 'warmup.steps=0'
   end
+  if c.train.grow > 0 then return ('train.grow is %g with images, expected 0'):format(c.train.grow), 'train.grow=0' end
   if c.train.recompute then return 'train.recompute is true with images, expected false', 'train.recompute=false' end
   if c.precision ~= 'f32' then
     return ("precision is '%s' with images, expected f32"):format(c.precision), 'precision=f32'

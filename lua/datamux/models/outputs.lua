@@ -46,9 +46,11 @@ function M.each_token(batch, fn)
   end
 end
 
-local function labels(values, n)
+local function mixed(alive, r) return not alive or alive[r] == 1 end
+
+local function labels(values, n, alive)
   local out = i32(math.max(n, 1))
-  for r = 0, n - 1 do out[r] = values and values[r] or M.IGNORE end
+  for r = 0, n - 1 do out[r] = values and mixed(alive, r) and values[r] or M.IGNORE end
   return M.upload({ n }, out)
 end
 
@@ -60,10 +62,10 @@ local function activation(t)
   return y
 end
 
-local function scores(batch, n)
+local function scores(batch, n, alive)
   local value, rows, k = ffi.new(core.real .. '[?]', n), i32(n), 0
   for r = 0, n - 1 do
-    if batch.score and not (batch.index and batch.index[r] < 0) then
+    if batch.score and mixed(alive, r) and not (batch.index and batch.index[r] < 0) then
       value[k], rows[k] = batch.score[r], r
       k = k + 1
     end
@@ -73,11 +75,12 @@ local function scores(batch, n)
 end
 
 --- Adds the targets of a batch to the lists `task` of what is wanted: label, score, or label, at (host int32) and count
---- (how many of its entries are real).
-function M.want(task, output, batch)
+--- (how many of its entries are real). alive: nil (all), or int32[B*N], 1 where the text was mixed in: the others have no
+--- target.
+function M.want(task, output, batch, alive)
   local n = batch.B * batch.N
   if output == 'regress' then
-    task.score = scores(batch, n)
+    task.score = scores(batch, n, alive)
   elseif output == 'tag' then
     task.count = M.tokens(batch)
     local size = M.room(task.count, n * batch.S)
@@ -86,11 +89,11 @@ function M.want(task, output, batch)
     for k = task.count, size - 1 do label[k] = M.IGNORE end
     M.each_token(batch, function(k, r, s)
       task.at[k] = r * batch.S + s
-      label[k] = batch.tags and batch.tags[task.at[k]] or M.IGNORE
+      label[k] = batch.tags and mixed(alive, r) and batch.tags[task.at[k]] or M.IGNORE
     end)
     task.label = M.upload({ size }, label)
   else
-    task.label = labels(batch.label, n)
+    task.label = labels(batch.label, n, alive)
   end
   return task
 end

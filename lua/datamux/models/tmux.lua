@@ -197,7 +197,7 @@ function TMux:prepare(batch, o)
     q.prefix_rows = order.list(rows, B * N, B * q.T)
   end
   if retrieval then self:want_retrieval(q, ids, alive, o) end
-  if o.task then self:want_task(q, longest) end
+  if o.task then self:want_task(q, longest, alive) end
   return q
 end
 
@@ -289,10 +289,10 @@ function TMux:want_rows(q, longest)
 end
 
 -- What the read-out asks for, and the targets.
-function TMux:want_task(q, longest)
+function TMux:want_task(q, longest, alive)
   local read = self.o.read
   if read == 'pool' or read == 'token' then self:want_tokens(q) else self:want_rows(q, longest) end
-  outputs.want(q.task, self.output, q.batch)
+  outputs.want(q.task, self.output, q.batch, alive)
 end
 
 -- -- device side -------------------------------------------------------------------------------------
