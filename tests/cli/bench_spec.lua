@@ -1,5 +1,7 @@
--- bench_spec.lua -- our part of the benches of bench/cpu runs at every precision, without PyTorch.
+-- bench_spec.lua -- the benches start and say what they should: our part of bench/cpu at every precision, without
+-- PyTorch; random files and a stream through predict.
 local cjson = require 'cjson'
+local sys = require 'datamux.sys'
 local command = require 'tests.cli.command'
 
 local TINY = 'layers=1 width=32 heads=2 vocab=100 length=8 n=2 rows=2 steps=1 warmup=0 square=32 threads=1'
@@ -32,5 +34,30 @@ describe('bench/cpu', function()
       '2 threads to 1 %(wall%)', ' 1 rows +%d', 'first answers %(rows: 1%)' } do
       assert.is_truthy(out:find(what), what .. ' is not in:\n' .. out)
     end
+  end)
+end)
+
+describe('bench/predict_fuzz', function()
+  it('sends random files through the filter', function()
+    local code, out, err = command.run 'bench/predict_fuzz.lua 400 3'
+    assert.are.equal(0, code, err)
+    assert.is_truthy(out:find('400 files', 1, true))
+  end)
+end)
+
+describe('bench/stream.sh', function()
+  local work = command.scratch()
+  lazy_setup(function()
+    assert.are.equal(0, (command.run('recipes/quickstart.lua model.layers=1 model.width=32 model.heads=2 '
+      .. 'warmup.steps=0 train.steps=1 eval.groupings=1 -q --out ' .. work)))
+    sys.write(work .. '/texts', 'one "text"\na\\b\tc\n')
+  end)
+  lazy_teardown(function() sys.remove(work) end)
+
+  it('finds one answer for each record, in order', function()
+    local code, out = command.shell(('DATAMUX=%s bench/stream.sh %s/quickstart/latest %s/texts 20000'):format(
+      command.exe, work, work))
+    assert.are.equal(0, code, out)
+    assert.is_truthy(out:find('20000 records', 1, true))
   end)
 end)
