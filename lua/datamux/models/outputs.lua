@@ -75,8 +75,8 @@ local function scores(batch, n, alive)
 end
 
 --- Adds the targets of a batch to the lists `task` of what is wanted: label, score, or label, at (host int32) and count
---- (how many of its entries are real). alive: nil (all), or int32[B*N], 1 where the text was mixed in: the others have no
---- target.
+--- (how many of its entries are real). alive: nil (all), or int32[B*N], 1 where the text was mixed in: the others have
+--- no target.
 function M.want(task, output, batch, alive)
   local n = batch.B * batch.N
   if output == 'regress' then
