@@ -50,10 +50,13 @@ struct dm_backend {
   dm_status (*ahead)(dm_device *d, int what, int place);  /* optional: NULL = nothing runs beside the step */
   dm_status (*mark)(dm_device *d, int number);            /* optional: NULL = the host's clock */
   dm_status (*between)(dm_device *d, int from, int to, double *seconds);   /* optional, with mark */
-  /* optional, both or neither: products of a finished model in int8 */
+  /* optional, all or none: products of a finished model in int8 */
   dm_status (*int8_pack)(dm_device *d, dm_tensor *q, dm_tensor *scale, const dm_tensor *w);
   dm_status (*int8_linear)(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *q, const dm_tensor *scale,
                            const dm_tensor *b, int32_t act);
+  dm_status (*int8_unbind)(dm_device *d, dm_tensor *y, const dm_tensor *key, const dm_tensor *h, const dm_tensor *hb,
+                           const dm_tensor *q, const dm_tensor *scale, const dm_tensor *ik, const dm_tensor *ih,
+                           int32_t act);
   /* ops, in the order of datamux.h; all required */
   dm_status (*linear_fwd)(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_tensor *x,
                           const dm_tensor *w, const dm_tensor *b, int32_t act);

@@ -144,3 +144,15 @@ dm_status dm_check_list(const char *op, const char *arg, const dm_tensor *t, siz
   if (dm_numel(t) == n) return DM_OK;
   return dm_fail(DM_ESHAPE, "%s: %s is %s, expected %zu entries (%s)", op, arg, dm_shape_text(t), n, why);
 }
+
+dm_status dm_check_rows_of(const char *op, const char *arg, const dm_tensor *t, int R, const dm_tensor *of) {
+  dm_status s = dm_check_list(op, arg, t, (size_t)R, "one for each pair");
+  return s ? s : dm_check_ids(op, arg, t, 0, dm_rows(of), 0);
+}
+
+dm_status dm_check_output(const char *op, const char *arg, const dm_tensor *y, const dm_tensor *x, int32_t D) {
+  int32_t want[6];
+  for (int i = 0; i < x->ndim; i++) want[i] = x->shape[i];
+  want[x->ndim - 1] = D;
+  return dm_check_shape(op, arg, y, x->ndim, want);
+}

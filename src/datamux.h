@@ -28,7 +28,7 @@
 
 #pragma GCC visibility push(default)
 
-enum { DM_ABI = 6 };
+enum { DM_ABI = 7 };
 
 /* -- status ----------------------------------------------------------------------------------- */
 
@@ -305,6 +305,12 @@ dm_status dm_int8_pack(dm_tensor *q, dm_tensor *scale, const dm_tensor *w);
 **   y [.., D] out; x [.., C], b [D] or NULL in. Sums are exact. Errors: as dm_int8_pack, ARG. */
 dm_status dm_int8_linear(dm_tensor *y, const dm_tensor *x, const dm_tensor *q, const dm_tensor *scale,
                          const dm_tensor *b, int32_t act);
+
+/* dm_unbind_fwd with `a` as packed; each key * h is taken in 8 bits. No gradient.
+**   y [R, D] out; key [RK, C], h [RH, C], hb [RH, D], ik, ih [R] i32 in. Errors: as dm_int8_linear. */
+dm_status dm_int8_unbind(dm_tensor *y, const dm_tensor *key, const dm_tensor *h, const dm_tensor *hb,
+                         const dm_tensor *q, const dm_tensor *scale, const dm_tensor *ik, const dm_tensor *ih,
+                         int32_t act);
 
 /* -- linear and matmul ------------------------------------------------------------------------- */
 

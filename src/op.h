@@ -40,4 +40,10 @@ dm_status dm_check_weight_grad(const char *op, const char *arg, const dm_tensor 
 /* An i32 list of n entries (any shape). */
 dm_status dm_check_list(const char *op, const char *arg, const dm_tensor *t, size_t n, const char *why);
 
+/* A list of R row numbers of `of`, one for each pair. */
+dm_status dm_check_rows_of(const char *op, const char *arg, const dm_tensor *t, int R, const dm_tensor *of);
+
+/* y (or dy) is x's shape with the last dimension replaced by D. */
+dm_status dm_check_output(const char *op, const char *arg, const dm_tensor *y, const dm_tensor *x, int32_t D);
+
 #endif

@@ -1,12 +1,6 @@
 /* op_demux.c -- demux and unbind: check the arguments, then dispatch; no arithmetic. */
 #include "op.h"
 
-/* A list of R row numbers of `of`. */
-static dm_status check_index(const char *op, const char *arg, const dm_tensor *t, int R, const dm_tensor *of) {
-  DM_TRY(dm_check_list(op, arg, t, (size_t)R, "one for each pair"));
-  return dm_check_ids(op, arg, t, 0, dm_rows(of), 0);
-}
-
 static dm_status check_order(const char *op, const char *arg, const dm_tensor *t, int R) {
   DM_TRY(dm_check_list(op, arg, t, (size_t)R, "one for each pair"));
   return dm_check_ids(op, arg, t, 0, R, 0);
@@ -36,8 +30,8 @@ dm_status dm_demux_fwd(dm_tensor *y, dm_tensor *pre, const dm_tensor *u, const d
   }
   DM_TRY(check_pairs(op, "y", y, pre, dm_cols(u), act));
   DM_LIKE_ARG(op, y, u);
-  DM_TRY(check_index(op, "iu", iu, y->shape[0], u));
-  DM_TRY(check_index(op, "iv", iv, y->shape[0], v));
+  DM_TRY(dm_check_rows_of(op, "iu", iu, y->shape[0], u));
+  DM_TRY(dm_check_rows_of(op, "iv", iv, y->shape[0], v));
   const dm_tensor *all[] = { y, pre, u, v, iu, iv };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 6, all));
@@ -60,7 +54,7 @@ dm_status dm_demux_bwd(dm_tensor *du, dm_tensor *dv, const dm_tensor *dy, const 
       return dm_fail(DM_ESHAPE, "%s: %s is %s, dy is %s: last dimensions differ", op, names[k][0],
                      dm_shape_text(grad[k]), dm_shape_text(dy));
     }
-    DM_TRY(check_index(op, names[k][1], index[k], dy->shape[0], grad[k]));
+    DM_TRY(dm_check_rows_of(op, names[k][1], index[k], dy->shape[0], grad[k]));
     DM_TRY(check_order(op, names[k][2], order[k], dy->shape[0]));
   }
   const dm_tensor *all[] = { du, dv, dy, act ? pre : NULL };
@@ -85,8 +79,8 @@ static dm_status check_unbind(const char *op, const char *arg, const dm_tensor *
   }
   DM_TRY(check_pairs(op, arg, y, pre, a->shape[0], act));
   DM_TRY(dm_check_like(op, arg, y, "h", h));
-  DM_TRY(check_index(op, "ik", ik, y->shape[0], key));
-  return check_index(op, "ih", ih, y->shape[0], h);
+  DM_TRY(dm_check_rows_of(op, "ik", ik, y->shape[0], key));
+  return dm_check_rows_of(op, "ih", ih, y->shape[0], h);
 }
 
 /* hb (or its gradient) has h's rows and a's width. */

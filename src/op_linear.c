@@ -1,15 +1,7 @@
-/* op_linear.c -- linear, its int8 form, and matmul: check the arguments, then dispatch; no arithmetic. */
+/* op_linear.c -- linear and matmul: check the arguments, then dispatch; no arithmetic. */
 #include "op.h"
 
 /* -- linear ---------------------------------------------------------------------------------------- */
-
-/* y (or dy) is x's shape with the last dimension replaced by D. */
-static dm_status check_output(const char *op, const char *arg, const dm_tensor *y, const dm_tensor *x, int D) {
-  int32_t want[6];
-  for (int i = 0; i < x->ndim; i++) want[i] = x->shape[i];
-  want[x->ndim - 1] = D;
-  return dm_check_shape(op, arg, y, x->ndim, want);
-}
 
 static dm_status check_linear(const char *op, const dm_tensor *x, const dm_tensor *w, int32_t act) {
   DM_REAL_ARG(op, x);
@@ -25,7 +17,7 @@ dm_status dm_linear_fwd(dm_tensor *y, dm_tensor *pre, const dm_tensor *x, const 
   const char *op = "linear";
   DM_TRY(check_linear(op, x, w, act));
   DM_LIKE_ARG(op, y, x);
-  DM_TRY(check_output(op, "y", y, x, w->shape[0]));
+  DM_TRY(dm_check_output(op, "y", y, x, w->shape[0]));
   if (pre) {
     DM_LIKE_ARG(op, pre, x);
     DM_TRY(dm_check_same(op, "pre", pre, "y", y));
@@ -46,7 +38,7 @@ dm_status dm_linear_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_te
   const char *op = "linear backward";
   DM_TRY(check_linear(op, x, w, act));
   DM_LIKE_ARG(op, dy, x);
-  DM_TRY(check_output(op, "dy", dy, x, w->shape[0]));
+  DM_TRY(dm_check_output(op, "dy", dy, x, w->shape[0]));
   if (act != DM_NONE) {
     DM_LIKE_ARG(op, pre, x);
     DM_TRY(dm_check_same(op, "pre", pre, "dy", dy));
@@ -62,49 +54,6 @@ dm_status dm_linear_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_te
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 7, all));
   return dm_ops(d, x)->linear_bwd(d, dx, dw, db, dy, pre, x, w, act, acc);
-}
-
-/* -- int8 --------------------------------------------------------------------------------------------- */
-
-/* q and scale hold channels of C inputs, as dm_int8_pack lays them; the device has int8. */
-static dm_status check_packed(const char *op, dm_device **d, const dm_tensor *q, const dm_tensor *scale, int C,
-                              const dm_tensor *real) {
-  DM_INT_ARG(op, q);
-  DM_F32_ARG(op, scale);
-  DM_TRY(dm_check_shape(op, "scale", scale, 1, (const int32_t[]){ -1 }));
-  DM_TRY(dm_check_shape(op, "q", q, 3, (const int32_t[]){ (scale->shape[0] + 15) / 16, (C + 3) / 4, 16 }));
-  const dm_tensor *all[] = { q, scale, real };
-  DM_TRY(dm_check_device(op, d, 3, all));
-  if ((*d)->backend->int8_linear) return DM_OK;
-  return dm_fail(DM_EDEVICE, "%s: %s has no products in int8, expected cpu", op, dm_device_name(*d));
-}
-
-dm_status dm_int8_pack(dm_tensor *q, dm_tensor *scale, const dm_tensor *w) {
-  const char *op = "int8_pack";
-  DM_F32_ARG(op, w);
-  DM_TRY(dm_check_matrix(op, "w", w));
-  dm_device *d;
-  DM_TRY(check_packed(op, &d, q, scale, w->shape[1], w));
-  DM_TRY(dm_check_vector(op, "scale", scale, w->shape[0], "rows of w"));
-  return d->backend->int8_pack(d, q, scale, w);
-}
-
-dm_status dm_int8_linear(dm_tensor *y, const dm_tensor *x, const dm_tensor *q, const dm_tensor *scale,
-                         const dm_tensor *b, int32_t act) {
-  const char *op = "int8_linear";
-  DM_F32_ARG(op, x);
-  DM_TRY(dm_check_act(op, act));
-  dm_device *d;
-  DM_TRY(check_packed(op, &d, q, scale, dm_cols(x), x));
-  DM_F32_ARG(op, y);
-  DM_TRY(check_output(op, "y", y, x, scale->shape[0]));
-  if (b) {
-    DM_F32_ARG(op, b);
-    DM_TRY(dm_check_vector(op, "b", b, scale->shape[0], "channels of scale"));
-  }
-  const dm_tensor *all[] = { y, x, b };
-  DM_TRY(dm_check_device(op, &d, 3, all));
-  return d->backend->int8_linear(d, y, x, q, scale, b, act);
 }
 
 /* -- matmul ------------------------------------------------------------------------------------------ */

@@ -6,7 +6,7 @@
 -- width, then averaged. plain, and whatever has n=1: the Transformer that reads one instance a row, averaged over its
 -- positions. rows=8,16,32: the one at which most rows are answered a second, tried in this order while that grows by
 -- 3 % and memory lasts.
--- precision: of the network; int8 (infer): the encoder's linear layers as `datamux predict --int8` has them.
+-- precision: of the network; int8 (infer): what `datamux predict --int8` has in int8.
 -- Prints one JSON object. ms: median wall time; cpu_ms: median processor time over all threads, which other programs on
 -- the machine disturb less; floor_ms, floor_cpu_ms: the operations of the matrix products at the rate of one large
 -- product (square x square) of that precision, measured in the same run; first_ms (infer on a CPU): from opening the
@@ -20,6 +20,7 @@ local core = require 'datamux.ffi'
 local estimate = require 'datamux.estimate'
 local infer = require 'datamux.infer'
 local json = require 'datamux.json'
+local ops = require 'datamux.ops.int8'
 local safetensors = require 'datamux.safetensors'
 local sys = require 'datamux.sys'
 local Optimiser = require 'datamux.optim'
@@ -99,10 +100,8 @@ local function product()
   local n = o.square
   local drawn = dm.Tensor.new({ n, n }, 'f32'):uniform(-1, 1, 1, 0)
   if int8 then
-    local packed, scale = infer.pack(drawn, dm.Tensor.new)
-    return function()
-      core.check(C.dm_int8_linear(dm.Tensor.new({ n, n }).c, drawn.c, packed.c, scale.c, nil, core.act('linear')))
-    end
+    local packed, scale = ops.pack(drawn)
+    return function() ops.linear(drawn, packed, scale) end
   end
   local a = dm.Tensor.new { n, n }
   core.check(C.dm_cast(a.c, drawn.c))

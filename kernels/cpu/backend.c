@@ -186,6 +186,7 @@ const dm_backend dm_backend_cpu = {
   .fill = cpu_fill,
   .int8_pack = cpu_int8_pack,
   .int8_linear = cpu_int8_linear,
+  .int8_unbind = cpu_int8_unbind,
 #define DM_ROW(op) .op = cpu_##op,
   DM_OPS(DM_ROW)
 #undef DM_ROW

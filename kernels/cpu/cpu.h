@@ -105,6 +105,9 @@ int cpu_bf16_product(int ta, int tb, int m, int n, int k, const dm_bf16 *a, int 
 dm_status cpu_int8_pack(dm_device *d, dm_tensor *q, dm_tensor *scale, const dm_tensor *w);
 dm_status cpu_int8_linear(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *q, const dm_tensor *scale,
                           const dm_tensor *b, int32_t act);
+dm_status cpu_int8_unbind(dm_device *d, dm_tensor *y, const dm_tensor *key, const dm_tensor *h, const dm_tensor *hb,
+                          const dm_tensor *q, const dm_tensor *scale, const dm_tensor *ik, const dm_tensor *ih,
+                          int32_t act);
 
 /* -- ops, in the order of datamux.h -------------------------------------------------------------- */
 

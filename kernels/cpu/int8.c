@@ -15,7 +15,8 @@
 enum {
   WEIGHT = 63, INPUT = 127, MIDDLE = 64,
   LANES = 16,                           /* channels of a panel */
-  HIGH = 504                            /* rows of a tile: with 3,072 inputs, 1.5 MiB that its columns read again */
+  HIGH = 504,                           /* rows of a tile: with 3,072 inputs, 1.5 MiB that its columns read again */
+  PAIRS = 120                           /* pairs that a thread unbinds at a time */
 };
 
 /* -- one step of a block: four inputs for each of 16 channels ---------------------------------------- */
@@ -131,6 +132,9 @@ static void block(int32_t *sum, const int8_t *x, const uint8_t *w, int pitch, in
 
 /* -- rounding ------------------------------------------------------------------------------------------ */
 
+/* Bytes of a part of a thread's room, so that the next one starts a cache line. */
+static size_t part(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
 static dm_real largest(const dm_real *v, int n) {
   dm_real top = 0;
 #pragma omp simd reduction(max : top)
@@ -164,43 +168,38 @@ dm_status cpu_int8_pack(dm_device *d, dm_tensor *q, dm_tensor *scale, const dm_t
   return DM_OK;
 }
 
-/* Rows of x in 8 bits, padded with zeros to pitch; unit: what their steps are worth, not a number where a value of
-** the row is none or infinite; shift: what the middle of the weights adds to each of the row's sums. */
-static void quantise_rows(int8_t *q, dm_real *unit, int32_t *shift, const dm_tensor *x, int pitch) {
-  int rows = dm_rows(x), n = dm_cols(x);
-#pragma omp parallel for schedule(static)
-  for (int r = 0; r < rows; r++) {
-    const dm_real *v = (const dm_real *)x->data + (size_t)r * n;
-    int8_t *o = q + (size_t)r * pitch;
-    dm_real top = largest(v, n), poison = 0;
-    int32_t sum = 0;
+/* n values of v in 8 bits, padded with zeros to pitch. unit: what a step is worth, not a number where a value is none or
+** infinite; shift: what the middle of the weights adds to each of the row's sums. */
+static void quantise(int8_t *q, dm_real *unit, int32_t *shift, const dm_real *v, int n, int pitch) {
+  dm_real top = largest(v, n), poison = 0;
+  int32_t sum = 0;
 #pragma omp simd reduction(+ : poison)
-    for (int j = 0; j < n; j++) poison += 0 * v[j];
-    unit[r] = top / INPUT + poison;
-    dm_real inverse = top > 0 && poison == 0 ? INPUT / top : 0;
-    if (poison == 0) {
+  for (int j = 0; j < n; j++) poison += 0 * v[j];
+  *unit = top / INPUT + poison;
+  dm_real inverse = top > 0 && poison == 0 ? INPUT / top : 0;
+  if (poison == 0) {
 #pragma omp simd reduction(+ : sum)
-      for (int j = 0; j < n; j++) {
-        int8_t a = (int8_t)nearest(v[j], inverse);
-        o[j] = a;
-        sum += a;
-      }
-    } else {
-      memset(o, 0, (size_t)n);
+    for (int j = 0; j < n; j++) {
+      int8_t a = (int8_t)nearest(v[j], inverse);
+      q[j] = a;
+      sum += a;
     }
-    memset(o + n, 0, (size_t)(pitch - n));
-    shift[r] = MIDDLE * sum;
+  } else {
+    memset(q, 0, (size_t)n);
   }
+  memset(q + n, 0, (size_t)(pitch - n));
+  *shift = MIDDLE * sum;
 }
 
-/* -- linear -------------------------------------------------------------------------------------------- */
+/* -- products ------------------------------------------------------------------------------------------ */
 
+/* y [.., n] = act(x w^T + bias), where bias is one row for all, or a matrix of which row i of y takes row of[i]. */
 typedef struct product {
   int n, pitch, act;
   const int8_t *x;
   const uint8_t *w;
   const dm_real *unit, *channel, *bias;
-  const int32_t *shift;
+  const int32_t *shift, *of;
   dm_real *y;
 } product;
 
@@ -213,7 +212,8 @@ static void columns(const product *p, int first, int end, int at, int panels) {
     block(sum, p->x + (size_t)i * p->pitch, p->w + (size_t)at * p->pitch, p->pitch, rows, panels);
     for (int r = 0; r < rows; r++) {
       const int32_t *v = sum + r * PANELS * LANES, shift = p->shift[i + r];
-      const dm_real *c = p->channel + at, *b = p->bias ? p->bias + at : NULL, u = p->unit[i + r];
+      const dm_real *c = p->channel + at, u = p->unit[i + r];
+      const dm_real *b = p->bias ? p->bias + (p->of ? (size_t)p->of[i + r] * p->n : 0) + at : NULL;
       dm_real *o = p->y + (size_t)(i + r) * p->n + at;
 #pragma omp simd
       for (int j = 0; j < w; j++) o[j] = (dm_real)(v[j] - shift) * (u * c[j]) + (b ? b[j] : 0);
@@ -222,26 +222,65 @@ static void columns(const product *p, int first, int end, int at, int panels) {
   }
 }
 
+/* Rows [first, end) of y at the columns of panels [from, to). */
+static void tile(const product *p, int first, int end, int from, int to) {
+  for (; to - from >= PANELS; from += PANELS) columns(p, first, end, from * LANES, PANELS);
+  for (; from < to; from++) columns(p, first, end, from * LANES, 1);
+}
+
 dm_status cpu_int8_linear(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *q, const dm_tensor *scale,
                           const dm_tensor *b, int32_t act) {
-  int rows = dm_rows(x), panels = q->shape[0], pitch = 4 * q->shape[1];
+  int rows = dm_rows(x), n = dm_cols(x), panels = q->shape[0], pitch = 4 * q->shape[1];
   int down = (rows + HIGH - 1) / HIGH, across = (panels + PANELS - 1) / PANELS;
-  size_t for_x = ((size_t)rows * pitch + 255) / 256 * 256;
+  size_t for_x = part((size_t)rows * pitch);
   void *scratch;
   dm_status s = dm_scratch(d, for_x + (size_t)rows * (sizeof(dm_real) + sizeof(int32_t)), &scratch);
   if (s) return s;
-  dm_real *unit = (dm_real *)((char *)scratch + for_x);
+  int8_t *own = scratch;
+  dm_real *unit = (dm_real *)(own + for_x);
   int32_t *shift = (int32_t *)(unit + rows);
-  quantise_rows(scratch, unit, shift, x, pitch);
-  product p = { dm_cols(y), pitch, act, scratch, q->data, unit, scale->data, b ? b->data : NULL, shift, y->data };
+#pragma omp parallel for schedule(static)
+  for (int r = 0; r < rows; r++) {
+    quantise(own + (size_t)r * pitch, unit + r, shift + r, (const dm_real *)x->data + (size_t)r * n, n, pitch);
+  }
+  product p = { .n = dm_cols(y), .pitch = pitch, .act = act, .x = own, .w = q->data, .unit = unit,
+                .channel = scale->data, .bias = b ? b->data : NULL, .shift = shift, .y = y->data };
 #pragma omp parallel for schedule(static)
   for (int t = 0; t < down * across; t++) {
-    int first = t / across * HIGH, end = first + HIGH < rows ? first + HIGH : rows, from = t % across * PANELS;
-    if (panels - from >= PANELS) {
-      columns(&p, first, end, from * LANES, PANELS);
-    } else {
-      for (int i = from; i < panels; i++) columns(&p, first, end, i * LANES, 1);
+    int first = t / across * HIGH, end = first + HIGH < rows ? first + HIGH : rows;
+    int from = t % across * PANELS, to = from + PANELS < panels ? from + PANELS : panels;
+    tile(&p, first, end, from, to);
+  }
+  return DM_OK;
+}
+
+/* Each thread binds a few pairs in 8 bits and multiplies them while they are in its cache. */
+dm_status cpu_int8_unbind(dm_device *d, dm_tensor *y, const dm_tensor *key, const dm_tensor *h, const dm_tensor *hb,
+                          const dm_tensor *q, const dm_tensor *scale, const dm_tensor *ik, const dm_tensor *ih,
+                          int32_t act) {
+  int R = dm_rows(y), D = dm_cols(y), C = dm_cols(h), panels = q->shape[0], pitch = 4 * q->shape[1];
+  size_t for_x = part((size_t)PAIRS * pitch), for_row = part((size_t)C * sizeof(dm_real));
+  size_t each = for_x + for_row + part(PAIRS * (sizeof(dm_real) + sizeof(int32_t)));
+  void *scratch;
+  dm_status s = dm_scratch(d, (size_t)omp_get_max_threads() * each, &scratch);
+  if (s) return s;
+#pragma omp parallel for schedule(static)
+  for (int c = 0; c < (R + PAIRS - 1) / PAIRS; c++) {
+    int first = c * PAIRS, rows = R - first < PAIRS ? R - first : PAIRS;
+    const int32_t *k = (const int32_t *)ik->data + first, *at = (const int32_t *)ih->data + first;
+    int8_t *x = (int8_t *)scratch + (size_t)omp_get_thread_num() * each;
+    dm_real *bound = (dm_real *)(x + for_x), *unit = (dm_real *)(x + for_x + for_row);
+    int32_t *shift = (int32_t *)(unit + PAIRS);
+    for (int r = 0; r < rows; r++) {
+      const dm_real *u = (const dm_real *)key->data + (size_t)k[r] * C;
+      const dm_real *v = (const dm_real *)h->data + (size_t)at[r] * C;
+#pragma omp simd
+      for (int j = 0; j < C; j++) bound[j] = u[j] * v[j];
+      quantise(x + (size_t)r * pitch, unit + r, shift + r, bound, C, pitch);
     }
+    product p = { .n = D, .pitch = pitch, .act = act, .x = x, .w = q->data, .unit = unit, .channel = scale->data,
+                  .bias = hb->data, .of = at, .shift = shift, .y = (dm_real *)y->data + (size_t)first * D };
+    tile(&p, 0, rows, 0, panels);
   }
   return DM_OK;
 }

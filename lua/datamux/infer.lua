@@ -8,8 +8,8 @@ local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
 local Module = require 'datamux.nn.module'
 local Tensor = require 'datamux.tensor'
+local int8 = require 'datamux.ops.int8'
 local scope = require 'datamux.scope'
-local tape = require 'datamux.tape'
 local C, check = core.C, core.check
 
 local M = {}
@@ -65,72 +65,69 @@ function M.map(model, file)
   return model:train(false)
 end
 
--- In place of Linear:forward.
-local function int8_forward(self, x)
-  if tape.on then core.raise 'linear: its weights are int8, which take no gradient; expected the tape off' end
-  local shape = x:shape()
-  shape[#shape] = self.scale:numel()
-  local y = Tensor.new(shape)
-  local act = core.act('linear', self.options.act)
-  check(C.dm_int8_linear(y.c, x.c, self.packed.c, self.scale.c, core.ptr(self.bias), act))
-  return y
-end
+-- -- int8 ------------------------------------------------------------------------------------------------------------
 
--- Calls fn(module, path) for the linear layers of a model's encoder, whose path is "..encoder.layer..".
-local function each_linear(model, fn)
+-- By class, the module's weight that is packed, and the method that multiplies by it; run stands in its place.
+local forms = {
+  Linear = { weight = 'weight', method = 'forward', run = function(self, x)
+    return int8.linear(x, self.packed, self.scale, self.bias, self.options.act)
+  end },
+  Demux = { weight = 'unbind', method = 'inner', run = function(self, state, pairs)
+    return int8.unbind(self.keys, state.h, state.of_state, self.packed, self.scale,
+      { ik = pairs.who, ih = pairs.where, act = self.args.act })
+  end },
+}
+
+-- Calls fn(module, path, form) for what is packed: all of a model's encoder and demultiplexers that multiplies by a
+-- weight of form's.
+local function each_product(model, fn)
   if not model.encoder then
     errors.raise('E215', { what = ('int8: %s has no Transformer encoder, expected a model of texts'):format(
       model.class), fix = 'leave out --int8' })
   end
   local inside = {}
-  model.encoder:each(function(m) inside[m] = true end)
+  local function enter(m) m:each(function(part) inside[part] = true end) end
+  model:each(function(m)
+    if m == model.encoder or m.class == 'Demux' then enter(m) end
+  end)
   model:each(function(m, path)
-    if inside[m] and m.class == 'Linear' then fn(m, path) end
+    local form = inside[m] and forms[m.class]
+    if form and m[form.weight] then fn(m, path, form) end
   end)
   return model
 end
 
--- Shape of the packed weights of d channels of c inputs (see dm_int8_pack).
-local function packed_shape(d, c) return { math.ceil(d / 16), math.ceil(c / 4), 16 } end
-
---- A weight [D, C] in 7 bits per channel, as dm_int8_pack lays it, and its scales [D]; made by `new`: Tensor.new, or
---- Tensor.lasting for what outlives the step.
-function M.pack(weight, new)
-  local d, c = weight:size(1), weight:size(2)
-  local packed, scale = new(packed_shape(d, c), 'i32'), new { d }
-  check(C.dm_int8_pack(packed.c, scale.c, weight.c))
-  return packed, scale
-end
-
---- Gives the linear layers of a model's encoder their weights in 7 bits per channel, their inputs in 8 bits per row;
---- the rest (embeddings, attention, norms, demultiplexer, head) stays in f32. For running only. Raises where the device
---- has no products in int8 (only the CPU has), and for a model without an encoder. Returns the model.
+--- Gives the products of a model's encoder and demultiplexers their weights in 7 bits per channel, their inputs in 8
+--- bits per row; the rest (embeddings, attention, norms, keys, head) stays in f32. For running only. Raises where the
+--- device has no products in int8 (only the CPU has), and for a model without an encoder. Returns the model.
 function M.int8(model)
-  return each_linear(model, function(m)
-    m.packed, m.scale = M.pack(m.weight, Tensor.lasting)
-    m.forward = int8_forward
+  return each_product(model, function(m, _, form)
+    m.packed, m.scale = int8.pack(m[form.weight], Tensor.lasting)
+    m[form.method] = form.run
   end)
 end
 
---- The tensors of a model after M.int8, as a file holds them: `packed` and `scale` in place of those layers' `weight`.
+--- The tensors of a model after M.int8, as a file holds them: `packed` and `scale` in place of a module's weight.
 function M.int8_tensors(model)
   local out = model:named()
-  each_linear(model, function(m, path)
-    out[path .. '.weight'], out[path .. '.packed'], out[path .. '.scale'] = nil, m.packed, m.scale
+  each_product(model, function(m, path, form)
+    out[path .. '.' .. form.weight], out[path .. '.packed'], out[path .. '.scale'] = nil, m.packed, m.scale
   end)
   return out
 end
 
 --- Lets a model that is not built ask for the tensors of M.int8_tensors; map then gives it them. Returns the model.
 function M.int8_declare(model)
-  return each_linear(model, function(m)
-    local d, c = unpack(m.weight.spec.shape)
-    m.names = m.bias and { 'bias' } or {}
-    m.weight = nil
+  return each_product(model, function(m, _, form)
+    local d, c = unpack(m[form.weight].spec.shape)
+    for k, name in ipairs(m.names) do
+      if name == form.weight then table.remove(m.names, k) break end
+    end
+    m[form.weight] = nil
     local function declare(name, spec) Module.share(m, name, setmetatable({ spec = spec }, Tensor)) end
-    declare('packed', { shape = packed_shape(d, c), dtype = 'i32', values = d * c })
+    declare('packed', { shape = int8.packed_shape(d, c), dtype = 'i32', values = d * c })
     declare('scale', { shape = { d }, values = 0 })
-    m.forward = int8_forward
+    m[form.method] = form.run
   end)
 end
 

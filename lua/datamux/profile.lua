@@ -27,6 +27,8 @@ end
 -- are computed again instead of being stored do not count.
 local work = {
   linear_fwd = function(_, _, x, w) return 2 * size(x) * w.shape[0] end,
+  int8_linear = function(_, x, _, scale) return 2 * size(x) * size(scale) end,
+  int8_unbind = function(y, _, h) return 2 * size(y) * h.shape[h.ndim - 1] end,
   linear_bwd = function(dx, dw, _, _, _, x, w) return 2 * size(x) * w.shape[0] * wanted(dx, dw) end,
   matmul_fwd = function(y, a, _, ta) return 2 * size(y) * a.shape[a.ndim - (ta == 1 and 2 or 1)] end,
   matmul_bwd = function(da, db, dy, a, _, ta)
@@ -147,7 +149,8 @@ end
 --- The engine's functions with the ops of the public header (its text) wrapped: a table that stands for ffi.C.
 function M.watch(header)
   local op = {}
-  for name in header:match '/%* %-%- linear and matmul.*$':gmatch 'dm_status (dm_[%w_]+)%(' do op[name] = true end
+  local ops = header:match '/%* %-%- products of a finished model.*$'
+  for name in ops:gmatch 'dm_status (dm_[%w_]+)%(' do op[name] = true end
   return setmetatable({}, { __index = function(t, k)
     local v = k == 'dm_device_open' and open or C[k]
     if op[k] then v = wrap(k:sub(4), v) end

@@ -369,7 +369,7 @@ end
 --- Loads a finished model. path: a run directory (its best weights), RUN:best, RUN:last, RUN:step-N, a folder with a
 --- link `latest`, a model folder, a folder of Hugging Face (RoBERTa or BERT with a head of classification), DataMUX or
 --- MUX-PLM, or the name of one that is in the cache (see hub.lua). o: { allow = { missing = true, unexpected = true }
---- }: tensors that may be missing (they get their initial values) or left over; o.int8: the encoder's products in int8
+--- }: tensors that may be missing (they get their initial values) or left over; o.int8: its products in int8
 --- (see infer.int8); o.bf16: in bf16, and from then on whatever this process computes (see scope.precision); o.ids: see
 --- import.load. Raises (code 7) for what is damaged or does not fit, tensor by tensor.
 --- Returns { model, tokenizer, labels, n, output ('classify' | 'regress' | 'tag'), pairs (whether it reads two texts),
@@ -411,7 +411,7 @@ end
 
 --- Writes a model folder: of a run (its best weights, or those that RUN:last or RUN:step-N name), of another model
 --- folder, or of a published model. o: { to = folder, default RUN/model; ids: see import.load }. Raises (code 2) where
---- o.to is there and holds something; o.int8: with the encoder's weights in int8 (see infer.int8). Returns the folder,
+--- o.to is there and holds something; o.int8: with weights in int8 (see infer.int8). Returns the folder,
 --- and the load report.
 function M.export(path, o)
   local at = locate(path)

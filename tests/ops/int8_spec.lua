@@ -1,16 +1,12 @@
--- int8_spec.lua -- linear in int8: within what rounding allows of the product in f32, exact where nothing is rounded.
+-- int8_spec.lua -- linear and unbind in int8: within what rounding allows of f32, exact where nothing is rounded.
 local h = require 'tests.helper'
 local dm = require 'datamux'
-local core = require 'datamux.ffi'
-local C, check = core.C, core.check
 
-local function packed(w) return dm.infer.pack(w, dm.Tensor.new) end
+local ops = require 'datamux.ops.int8'
 
 local function int8(x, w, b, act)
-  local q, scale = packed(w)
-  local y = dm.Tensor.new { x:size(1), w:size(1) }
-  check(C.dm_int8_linear(y.c, x.c, q.c, scale.c, core.ptr(b), core.act('linear', act)))
-  return y
+  local q, scale = ops.pack(w)
+  return ops.linear(x, q, scale, b, act)
 end
 
 -- Largest |v| of row r (from 0) of n columns, and the sum of |v|.
@@ -85,10 +81,79 @@ describe('linear in int8', function()
 
   it('refuses what does not fit', function()
     dm.step(function()
-      local q, scale = packed(dm.zeros(4, 8))
-      local y, x = dm.Tensor.new { 2, 4 }, dm.zeros(2, 12)
-      h.refuses(function() check(C.dm_int8_linear(y.c, x.c, q.c, scale.c, nil, 0)) end,
+      local q, scale = ops.pack(dm.zeros(4, 8))
+      h.refuses(function() ops.linear(dm.zeros(2, 12), q, scale) end,
         'int8_linear: q is %[1, 2, 16%], expected %[1, 3, 16%]')
+    end)
+  end)
+end)
+
+describe('unbind in int8', function()
+  if not h.cpu then
+    it('is for the CPU', function() pending 'this device has no products in int8' end)
+    return
+  end
+
+  local function rows(list) return h.tensor(h.array(list, { #list }, 'i32')) end
+
+  -- N keys and P states of C values, D channels, R pairs that take both in turns.
+  local function case(N, P, C, D, R)
+    local t = { key = h.tensor(h.rand(N, C)), h = h.tensor(h.rand(P, C)), hb = h.tensor(h.rand(P, D)),
+                a = h.tensor(h.rand(D, C)), at = { act = 'gelu' } }
+    local ik, ih = {}, {}
+    for r = 1, R do ik[r], ih[r] = r % N, 7 * r % P end
+    t.at.ik, t.at.ih = rows(ik), rows(ih)
+    return t
+  end
+
+  local function int8_of(t)
+    local q, scale = ops.pack(t.a)
+    return ops.unbind(t.key, t.h, t.hb, q, scale, t.at)
+  end
+
+  -- The product is linear's, whose rounding is bounded above: here the pairs are written out, and go through it.
+  for _, size in ipairs { { 1, 1, 1, 1, 1 }, { 3, 5, 7, 3, 14 }, { 20, 11, 64, 40, 500 }, { 4, 9, 770, 96, 130 } } do
+    it(('is linear of keys times states: %d, %d, %d to %d, %d pairs'):format(unpack(size)), function()
+      h.reseed(5)
+      dm.step(function()
+        local t = case(unpack(size))
+        local C, D, R = size[3], size[4], size[5]
+        local key, state, hb = t.key:totable(), t.h:totable(), t.hb:totable()
+        local ik, ih, x, of = t.at.ik:totable(), t.at.ih:totable(), {}, {}
+        for r = 0, R - 1 do
+          for j = 1, C do x[r * C + j] = key[ik[r + 1] * C + j] * state[ih[r + 1] * C + j] end
+          for j = 1, D do of[r * D + j] = hb[ih[r + 1] * D + j] end
+        end
+        local function shaped(v, n) return h.tensor(h.array(v, { R, n })) end
+        local want = dm.act(dm.add(int8(shaped(x, C), t.a), shaped(of, D)), 'gelu')
+        h.close(int8_of(t):totable(), want:totable(), 1e-5)
+      end)
+    end)
+  end
+
+  it('gives no number where a state holds none', function()
+    dm.step(function()
+      local t = case(2, 2, 5, 3, 2)
+      t.h:fill(0 / 0)
+      for _, v in ipairs(int8_of(t):totable()) do assert.is_true(v ~= v, tostring(v)) end
+    end)
+  end)
+
+  it('gives the same bits for one and two threads', function()
+    h.same_bits(function()
+      h.reseed(3)
+      return int8_of(case(20, 40, 64, 64, 700)):totable()
+    end)
+  end)
+
+  it('refuses what does not fit', function()
+    dm.step(function()
+      local t = case(2, 3, 8, 4, 5)
+      t.a = dm.zeros(4, 12)
+      h.refuses(function() int8_of(t) end, 'int8_unbind: q is %[1, 3, 16%], expected %[1, 2, 16%]')
+      t = case(2, 3, 8, 4, 5)
+      t.at.ih = rows { 0, 1, 2, 3, 0 }
+      h.refuses(function() int8_of(t) end, 'int8_unbind: ih')
     end)
   end)
 end)

@@ -10,7 +10,7 @@ local function model(o)
   return dm.models.TMux.new {
     vocab = { size = 23, pad = 0 }, layers = 2, width = 16, heads = 2, inner = 32, dropout = 0.1, positions = 16,
     eps = 1e-5, init = 0.2, classes = 3, n = N, norm = 4, reduce = 'mean', skip = true, demux = o.demux or 'index',
-    key = 'mux', rank = 0, read = o.read or 'cls', retrieval = 'separate', tied = false, mask = 'or' }
+    key = 'mux', rank = o.rank or 0, read = o.read or 'cls', retrieval = 'separate', tied = false, mask = 'or' }
 end
 
 local function batch()
@@ -78,21 +78,38 @@ describe('a model in its file', function()
 end)
 
 describe('a model in int8', function()
+  local forms = { {}, { demux = 'unbind', read = 'pool' }, { demux = 'unbind', read = 'pool', rank = 6 } }
+
   it('answers nearly as in f32, and takes no gradient', function()
-    local m = dm.nn.Module.build(model {}, 7)
-    m:train(false)
-    local f32 = logits(m)
-    dm.infer.int8(m)
-    local int8, most, off = logits(m), 0, 0
-    for i = 1, #f32 do
-      most, off = math.max(most, math.abs(f32[i])), math.max(off, math.abs(f32[i] - int8[i]))
+    for _, o in ipairs(forms) do
+      local m = dm.nn.Module.build(model(o), 7)
+      m:train(false)
+      local f32 = logits(m)
+      dm.infer.int8(m)
+      local int8, most, off = logits(m), 0, 0
+      for i = 1, #f32 do
+        most, off = math.max(most, math.abs(f32[i])), math.max(off, math.abs(f32[i] - int8[i]))
+      end
+      assert.is_true(off > 0 and off < most / 10, ('off by %g of %g'):format(off, most))
+      h.refuses(function()
+        dm.step(function()
+          local q = m:prepare(batch(), { seed = 1, step = 1, task = true })
+          dm.tape.recording(function() return m:forward(q).task end)
+        end)
+      end, 'linear: its weights are int8')
     end
-    assert.is_true(off > 0 and off < most / 10, ('off by %g of %g'):format(off, most))
-    h.refuses(function()
-      dm.step(function()
-        local q = m:prepare(batch(), { seed = 1, step = 1, task = true })
-        dm.tape.recording(function() return m:forward(q).task end)
-      end)
-    end, 'linear: its weights are int8')
+  end)
+
+  it('answers the same from its own file', function()
+    for _, o in ipairs(forms) do
+      local path = os.tmpname()
+      local m = dm.infer.int8(dm.nn.Module.build(model(o), 7):train(false))
+      safetensors.write(path, dm.infer.int8_tensors(m))
+      local mapped = dm.infer.map(dm.infer.int8_declare(model(o)), safetensors.open(path))
+      os.remove(path)
+      assert.are.same(logits(m), logits(mapped))
+      assert.are.equal(m:count(), mapped:count())
+      assert.is_nil(mapped:named()['demultiplexer.unbind'])
+    end
   end)
 end)

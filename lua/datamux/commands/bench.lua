@@ -11,7 +11,7 @@ function M.configure(p)
   p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder')
   p:option('--vs', 'a model that speed-ups refer to (one with N = 1), measured in turns with MODEL'):argname 'MODEL'
   p:option('--data', 'a file of lines (default: the dev texts of the model\'s task)'):argname 'FILE'
-  p:flag('--int8', 'MODEL (not --vs) with its encoder\'s products in 8-bit integers (CPU)')
+  p:flag('--int8', 'MODEL (not --vs) with products in 8-bit integers (CPU)')
   p:option('--rows', 'rows in a batch'):convert(whole):argname 'R'
   p:option('--texts', 'texts of one measurement'):convert(whole):default '2000':argname 'T'
   p:option('--repeats', 'measurements, after one that warms up'):convert(whole):default '5':argname 'K'

@@ -24,7 +24,7 @@ function M.configure(p)
     :choices { 'tsv', 'csv', 'jsonl', 'conll' }
   p:option('--mates', 'groupings with other neighbours that scores are averaged over'):convert(whole):argname 'K'
   p:option('--ensemble', 'read each text in K slots and average'):convert(whole):default '1':argname 'K'
-  p:flag('--int8', 'the encoder\'s products in 8-bit integers (CPU)')
+  p:flag('--int8', 'products in 8-bit integers (CPU)')
   p:flag('--bf16', 'the network in bf16 (CUDA; CPU with AVX512-BF16)')
   p:option('--protocol', 'which score counts: all examples, or as the published scripts, which drop the tail')
     :choices { 'full', 'paper' }:default 'full'

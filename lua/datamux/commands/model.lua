@@ -20,7 +20,7 @@ function M.configure(p)
   action('export', 'write its folder', 'the new folder (default RUN/model)')
   action('import', 'write a folder of ours of a model of another program',
     'the new folder (default: the same name, here)')
-  action('quantize', 'write a folder of it whose encoder is in 8-bit integers, for the CPU',
+  action('quantize', 'write a folder of it in 8-bit integers, for the CPU',
     'the new folder (default: RUN/model-int8, or FOLDER-int8)')
   action('convert', 'write a model of another program as safetensors, its names kept', 'the new folder')
     :argument('to_folder', 'the new folder'):args '?'

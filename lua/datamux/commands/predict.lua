@@ -47,7 +47,7 @@ function M.configure(p)
     :argname 'K'
   p:option('--group', 'texts that share a row: of like length (within 64 rows), or strictly by position')
     :choices { 'length', 'file' }:default 'length'
-  p:flag('--int8', 'the encoder\'s products in 8-bit integers (CPU)')
+  p:flag('--int8', 'products in 8-bit integers (CPU)')
   p:flag('--bf16', 'the network in bf16 (CUDA; CPU with AVX512-BF16)')
   p:option('--rows', 'rows in a batch'):convert(whole(1)):argname 'R'
   p:option('--flush', 'standard input: answer what is there after so many ms of silence; 0: never'):convert(whole(0))
