@@ -34,6 +34,12 @@ static void embedding(const mixed *m, dm_real *v, int row) {
   }
 }
 
+/* Asks for the word of token `row` while another is worked on: the table is large, and its rows come in no order. */
+static void ask(const mixed *m, int row) {
+  const char *w = (const char *)(m->word + (size_t)m->ids[row] * m->C);
+  for (size_t at = 0; at < (size_t)m->C * sizeof *m->word; at += 64) __builtin_prefetch(w + at);
+}
+
 /* scale * weight of instance b N + i; 0 where token `row` is left out. */
 static dm_real share(const mixed *m, int row) {
   if (m->ids[row] == m->pad) return 0;
@@ -90,6 +96,7 @@ dm_status cpu_embed_mux_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const d
       int row = (at / S * N + i) * S + at % S;
       dm_real *st = (dm_real *)stat->data + 2 * (size_t)row, f = share(&m, row);
       st[0] = st[1] = 0;
+      if (i + 1 < N) ask(&m, row + S);
       if (f != 0) mix_token(&m, out, st, v, v + C, row, f, eps);
     }
     dm_settle(row_of_y, out, (size_t)C);
