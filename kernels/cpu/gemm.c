@@ -51,6 +51,7 @@ enum {
   DEEP = 1024,                          /* terms of a sum between two visits of c: bounds the buffers */
   TILES = 8,                            /* tiles wanted, so that several threads find work */
   SMALLEST = 1 << 22,                   /* multiply-adds of a tile below which it is not cut further */
+  FEW = 4,                              /* columns of c that are dot products */
   APART = 16                            /* values between rows of a copy, lest they share their place in the cache */
 };
 
@@ -197,11 +198,32 @@ static dnnl_status_t run_tiles_bf16(const product *p, int from, int to, cpu_epil
 
 #endif
 
+/* c = a b^T of a few columns, the answers of a head. oneDNN works for 30 ms before its first product, which a model in int8
+** needs for nothing else, and packs more than it multiplies. */
+static void few_columns(int m, int n, int k, const dm_store *a, int lda, const dm_store *b, int ldb, float *c, int ldc) {
+#pragma omp parallel for schedule(static) if ((double)m * n * k > SMALLEST && !omp_in_parallel())
+  for (int i = 0; i < m; i++) {
+    const dm_store *u = a + (size_t)i * lda;
+    for (int j = 0; j < n; j++) {
+      const dm_store *v = b + (size_t)j * ldb;
+      float sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int l = 0; l < k; l++) sum += dm_load(u[l]) * dm_load(v[l]);
+      c[(size_t)i * ldc + j] = sum;
+    }
+  }
+}
+
 dm_status cpu_gemm_then(int ta, int tb, int m, int n, int k, const dm_store *a, int lda, const dm_store *b,
                         int ldb, int beta, dm_real *c, int ldc, cpu_epilogue *then, void *context) {
   if (m == 0 || n == 0) return DM_OK;
   if (k == 0 && c) {
     for (int i = 0; !beta && i < m; i++) memset(c + (size_t)i * ldc, 0, (size_t)n * sizeof *c);
+    if (then) then(context, c, ldc, 0, 0, m, n);
+    return DM_OK;
+  }
+  if (n <= FEW && tb && !ta && !beta && c) {
+    few_columns(m, n, k, a, lda, b, ldb, c, ldc);
     if (then) then(context, c, ldc, 0, 0, m, n);
     return DM_OK;
   }

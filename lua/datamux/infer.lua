@@ -78,27 +78,23 @@ local forms = {
   end },
 }
 
--- Calls fn(module, path, form) for what is packed: all of a model's encoder and demultiplexers that multiplies by a
--- weight of form's.
+-- Calls fn(module, path, form) for what is packed: each weight of a form's that gives at least a quarter of what it
+-- reads. Narrower ones, as those of the answers, cost little and keep their digits.
 local function each_product(model, fn)
   if not model.encoder then
     errors.raise('E215', { what = ('int8: %s has no Transformer encoder, expected a model of texts'):format(
       model.class), fix = 'leave out --int8' })
   end
-  local inside = {}
-  local function enter(m) m:each(function(part) inside[part] = true end) end
-  model:each(function(m)
-    if m == model.encoder or m.class == 'Demux' then enter(m) end
-  end)
   model:each(function(m, path)
-    local form = inside[m] and forms[m.class]
-    if form and m[form.weight] then fn(m, path, form) end
+    local form = forms[m.class]
+    local weight = form and m[form.weight]
+    if weight and 4 * weight.spec.shape[1] >= weight.spec.shape[2] then fn(m, path, form) end
   end)
   return model
 end
 
---- Gives the products of a model's encoder and demultiplexers their weights in 7 bits per channel, their inputs in 8
---- bits per row; the rest (embeddings, attention, norms, keys, head) stays in f32. For running only. Raises where the
+--- Gives the linear layers and the unbinding of a model of texts their weights in 7 bits per channel, their inputs in 8
+--- bits per row; the rest (embeddings, attention, norms, keys, answers) stays in f32. For running only. Raises where the
 --- device has no products in int8 (only the CPU has), and for a model without an encoder. Returns the model.
 function M.int8(model)
   return each_product(model, function(m, _, form)

@@ -78,9 +78,13 @@ end
 
 -- Without the white space at its end, as the texts of a data set are read.
 local function trimmed(text)
-  local last = text:byte(-1)
-  if last and (last == 32 or last >= 9 and last <= 13) then return text:match '^(.*%S)' or '' end
-  return text
+  local n = #text
+  while n > 0 do
+    local last = text:byte(n)
+    if last ~= 32 and (last < 9 or last > 13) then break end
+    n = n - 1
+  end
+  return text:sub(1, n)
 end
 
 local function encode(self, text, pair)
