@@ -94,8 +94,8 @@ local function each_product(model, fn)
 end
 
 --- Gives the linear layers and the unbinding of a model of texts their weights in 7 bits per channel, their inputs in 8
---- bits per row; the rest (embeddings, attention, norms, keys, answers) stays in f32. For running only. Raises where the
---- device has no products in int8 (only the CPU has), and for a model without an encoder. Returns the model.
+--- bits per row; the rest (embeddings, attention, norms, keys, answers) stays in f32. For running only. Raises where
+--- the device has no products in int8 (only the CPU has), and for a model without an encoder. Returns the model.
 function M.int8(model)
   return each_product(model, function(m, _, form)
     m.packed, m.scale = int8.pack(m[form.weight], Tensor.lasting)
