@@ -98,7 +98,7 @@ function M.gain(o, name, precision)
   end
   local size = measure.sizes[name]
   print(('texts/s, forward pass, %s: %d x %d, 128 tokens, %s'):format(name, size.layers, size.width,
-    precision == 'int8' and 'encoder in int8' or precision))
+    precision))
   for i, net in ipairs(networks) do
     local n, rate = net[2], median(times[i].list, 'rate')
     plain = plain or rate

@@ -46,11 +46,9 @@ function M.each_token(batch, fn)
   end
 end
 
-local function mixed(alive, r) return not alive or alive[r] == 1 end
-
-local function labels(values, n, alive)
+local function labels(batch, n)
   local out = i32(math.max(n, 1))
-  for r = 0, n - 1 do out[r] = values and mixed(alive, r) and values[r] or M.IGNORE end
+  for r = 0, n - 1 do out[r] = batch.label and batch.length[r] > 0 and batch.label[r] or M.IGNORE end
   return M.upload({ n }, out)
 end
 
@@ -62,10 +60,10 @@ local function activation(t)
   return y
 end
 
-local function scores(batch, n, alive)
+local function scores(batch, n)
   local value, rows, k = ffi.new(core.real .. '[?]', n), i32(n), 0
   for r = 0, n - 1 do
-    if batch.score and mixed(alive, r) and not (batch.index and batch.index[r] < 0) then
+    if batch.score and batch.length[r] > 0 and not (batch.index and batch.index[r] < 0) then
       value[k], rows[k] = batch.score[r], r
       k = k + 1
     end
@@ -75,12 +73,11 @@ local function scores(batch, n, alive)
 end
 
 --- Adds the targets of a batch to the lists `task` of what is wanted: label, score, or label, at (host int32) and count
---- (how many of its entries are real). alive: nil (all), or int32[B*N], 1 where the text was mixed in: the others have
---- no target.
-function M.want(task, output, batch, alive)
+--- (how many of its entries are real). A text without tokens has none: it was not mixed in.
+function M.want(task, output, batch)
   local n = batch.B * batch.N
   if output == 'regress' then
-    task.score = scores(batch, n, alive)
+    task.score = scores(batch, n)
   elseif output == 'tag' then
     task.count = M.tokens(batch)
     local size = M.room(task.count, n * batch.S)
@@ -89,11 +86,11 @@ function M.want(task, output, batch, alive)
     for k = task.count, size - 1 do label[k] = M.IGNORE end
     M.each_token(batch, function(k, r, s)
       task.at[k] = r * batch.S + s
-      label[k] = batch.tags and mixed(alive, r) and batch.tags[task.at[k]] or M.IGNORE
+      label[k] = batch.tags and batch.tags[task.at[k]] or M.IGNORE
     end)
     task.label = M.upload({ size }, label)
   else
-    task.label = labels(batch.label, n, alive)
+    task.label = labels(batch, n)
   end
   return task
 end

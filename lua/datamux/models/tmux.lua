@@ -85,23 +85,19 @@ end
 
 local SITE_ALIVE, SITE_WHO = 401, 402
 
--- alive[b*N + i] = 1 for `count` instances of each row, drawn without replacement; all when count is n.
-local function draw_alive(B, N, count, o)
-  local alive = i32(B * N)
-  if count >= N then
-    for r = 0, B * N - 1 do alive[r] = 1 end
-    return alive
-  end
-  local draw, slot = stream(o.seed, SITE_ALIVE, o.step), i32(N)
+-- The batch with `count` instances of each row left, drawn without replacement: the others have no tokens.
+local function thinned(batch, count, o)
+  local B, N = batch.B, batch.N
+  local length, draw, slot = i32(B * N), stream(o.seed, SITE_ALIVE, o.step), i32(N)
   for b = 0, B - 1 do
     for i = 0, N - 1 do slot[i] = i end
     for k = 0, count - 1 do
       local j = k + draw(N - k)
       slot[k], slot[j] = slot[j], slot[k]
-      alive[b * N + slot[k]] = 1
+      length[b * N + slot[k]] = batch.length[b * N + slot[k]]
     end
   end
-  return alive
+  return setmetatable({ length = length }, { __index = batch })
 end
 
 -- Ids as the embedding sees them: [B, N, prefix + S], with the prefix in front or the first token overwritten.
@@ -161,7 +157,7 @@ function TMux:prepare(batch, o)
   local B, N, S, P = batch.B, batch.N, batch.S, self.prefix
   local ids, T = self:with_prefix(batch)
   local count = math.min(o.alive or N, N)
-  local alive = draw_alive(B, N, count, o)
+  if count < N then batch = thinned(batch, count, o) end
   local retrieval = (o.retrieval or 0) > 0
   local q = { B = B, N = N, S = S, T = T, batch = batch }
   if o.task and not retrieval then self:leading(q) end
@@ -176,13 +172,13 @@ function TMux:prepare(batch, o)
   if self.embeddings.matrices then matrix_lists(q, ids, B, N, T, m.skip and m.vocab.pad) end
   if count < N then
     local weight, full = ffi.new(core.real .. '[?]', B * N), self.embeddings:weight_of(count)
-    for r = 0, B * N - 1 do weight[r] = alive[r] * full end
+    for r = 0, B * N - 1 do weight[r] = batch.length[r] > 0 and full or 0 end
     q.weight = upload({ B, N }, weight, 'f32')
   end
   local longest = i32(B)
   for r = 0, B * N - 1 do
     local b = math.floor(r / N)
-    if alive[r] == 1 and batch.length[r] > longest[b] then longest[b] = batch.length[r] end
+    if batch.length[r] > longest[b] then longest[b] = batch.length[r] end
   end
   if m.mask == 'or' then
     local mask = i32(B * T)
@@ -196,8 +192,8 @@ function TMux:prepare(batch, o)
     for r = 0, B * N - 1 do rows[r] = math.floor(r / N) * q.T + r % N end
     q.prefix_rows = order.list(rows, B * N, B * q.T)
   end
-  if retrieval then self:want_retrieval(q, ids, alive, o) end
-  if o.task then self:want_task(q, longest, alive) end
+  if retrieval then self:want_retrieval(q, ids, o) end
+  if o.task then self:want_task(q, longest) end
   return q
 end
 
@@ -224,7 +220,7 @@ end
 
 -- One (or o.retrieval) of the instances that have a token there, for every position: the pairs and their targets.
 -- An overwritten first token is nobody's, and not asked for (of a tagging model it is, as published).
-function TMux:want_retrieval(q, ids, alive, o)
+function TMux:want_retrieval(q, ids, o)
   local B, N, S, T, P = q.B, q.N, q.S, q.T, self.prefix
   local length = q.batch.length
   local most = math.max(B * S * math.min(o.retrieval, N), 1)
@@ -234,7 +230,7 @@ function TMux:want_retrieval(q, ids, alive, o)
     for s = self.overwrite and self.output ~= 'tag' and 1 or 0, S - 1 do
       local k = 0
       for i = 0, N - 1 do
-        if alive[b * N + i] == 1 and s < length[b * N + i] then
+        if s < length[b * N + i] then
           who_of[k] = i
           k = k + 1
         end
@@ -289,10 +285,10 @@ function TMux:want_rows(q, longest)
 end
 
 -- What the read-out asks for, and the targets.
-function TMux:want_task(q, longest, alive)
+function TMux:want_task(q, longest)
   local read = self.o.read
   if read == 'pool' or read == 'token' then self:want_tokens(q) else self:want_rows(q, longest) end
-  outputs.want(q.task, self.output, q.batch, alive)
+  outputs.want(q.task, self.output, q.batch)
 end
 
 -- -- device side -------------------------------------------------------------------------------------
