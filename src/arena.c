@@ -90,11 +90,12 @@ dm_status dm_arena_new(dm_arena **out, dm_device *d) {
 }
 
 void dm_arena_free(dm_arena *a) {
-  if (!a) return;
+  if (!a || !a->device) return;         /* freed before: it may wait for its next owner */
   a->device->memory.used -= dm_arena_used(a);
   chunks_free(a->first, a->device);
   a->first = a->last = NULL;
   a->gen++;
+  a->device = NULL;
   a->free_next = free_list;
   free_list = a;
 }
@@ -184,18 +185,13 @@ static dm_status room(dm_arena *a, size_t bytes) {
 
 dm_status dm_tensor_alloc(dm_tensor *t, dm_arena *a) {
   if (!t || !a) return dm_fail(DM_EARG, "tensor: no %s given", t ? "arena" : "descriptor");
-  if (t->ndim < 1 || t->ndim > 6) return dm_fail(DM_EARG, "tensor: ndim is %d, expected 1 .. 6", t->ndim);
-  int width = dm_dtype_size(t->dtype);
-  if (!width) return dm_fail(DM_EARG, "tensor: dtype is %d, expected one of DM_F32, DM_BF16, DM_I32", t->dtype);
-  double n = width;
-  for (int i = 0; i < t->ndim; i++) {
-    if (t->shape[i] < 0) return dm_fail(DM_EARG, "tensor: shape[%d] is %d, expected >= 0", i, t->shape[i]);
-    n *= t->shape[i];
-  }
+  dm_status s = dm_check_described("tensor", t);
+  if (s) return s;
+  double n = dm_tensor_bytes(t);
   if (n > 4.0e12) return dm_fail(DM_ENOMEM, "memory: tensor of %.3g bytes, more than any device has", n);
   size_t bytes = ((size_t)n + DM_ALIGN - 1) / DM_ALIGN * DM_ALIGN;
   if (!bytes) bytes = DM_ALIGN;
-  dm_status s = dm_refusal(a->device, bytes);
+  s = dm_refusal(a->device, bytes);
   if (s || (s = room(a, bytes))) return s;
   t->data = a->last->data + a->last->used;
   a->last->used += bytes;

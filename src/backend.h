@@ -225,7 +225,10 @@ dm_status dm_check_same(const char *op, const char *arg, const dm_tensor *t, con
 /* EDEVICE unless all live on one device; returns it. Pass the tensors (NULLs are skipped) and their number. */
 dm_status dm_check_device(const char *op, dm_device **d, int n, const dm_tensor *const *t);
 
-/* EARG with the first offending entry unless lo <= t[i] < hi or t[i] == also. Reads the host copy on the CPU; on other
+/* ndim, dtype and shape of a tensor that has no storage yet: EARG, or ESHAPE for more rows than an int counts. */
+dm_status dm_check_described(const char *op, const dm_tensor *t);
+
+/* EARG with the first offending entry unless lo <= t[i] < hi or t[i] == also (lo: nothing else). Reads the host copy on the CPU; on other
 ** devices the kernels guard and this returns OK. */
 dm_status dm_check_ids(const char *op, const char *arg, const dm_tensor *t, int lo, int hi, int also);
 

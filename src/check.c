@@ -30,6 +30,20 @@ dm_status dm_check_live(const char *op, const char *arg, const dm_tensor *t) {
   return DM_OK;
 }
 
+dm_status dm_check_described(const char *op, const dm_tensor *t) {
+  if (t->ndim < 1 || t->ndim > 6) return dm_fail(DM_EARG, "%s: ndim is %d, expected 1 .. 6", op, t->ndim);
+  if (!dm_dtype_size(t->dtype)) {
+    return dm_fail(DM_EARG, "%s: dtype is %d, expected one of DM_F32, DM_BF16, DM_I32", op, t->dtype);
+  }
+  double rows = 1;
+  for (int i = 0; i < t->ndim; i++) {
+    if (t->shape[i] < 0) return dm_fail(DM_EARG, "%s: shape[%d] is %d, expected >= 0", op, i, t->shape[i]);
+    if (i + 1 < t->ndim) rows *= t->shape[i];
+  }
+  if (rows <= INT32_MAX) return DM_OK;
+  return dm_fail(DM_ESHAPE, "%s: %s has %.0f rows, expected at most 2^31 - 1", op, dm_shape_text(t), rows);
+}
+
 dm_status dm_check_type(const char *op, const char *arg, const dm_tensor *t, int want) {
   dm_status s = dm_check_live(op, arg, t);
   if (s) return s;
@@ -95,8 +109,8 @@ dm_status dm_check_ids(const char *op, const char *arg, const dm_tensor *t, int 
   const int32_t *v = t->data;
   size_t n = dm_numel(t);
   for (size_t i = 0; i < n; i++) {
-    if ((v[i] >= lo && v[i] < hi) || v[i] == also) continue;
-    if (also < lo || also >= hi) {
+    if ((v[i] >= lo && v[i] < hi) || (v[i] == also && also != lo)) continue;
+    if (also != lo && (also < lo || also >= hi)) {
       return dm_fail(DM_EARG, "%s: %s[%zu] is %d, expected %d .. %d or %d", op, arg, i, v[i], lo, hi - 1, also);
     }
     return dm_fail(DM_EARG, "%s: %s[%zu] is %d, expected %d .. %d", op, arg, i, v[i], lo, hi - 1);

@@ -45,7 +45,7 @@ void dm_file_unmap(dm_file *f) {
 }
 
 struct dm_writer {
-  int    fd;
+  int    fd, failed;                    /* failed: a write was; nothing is committed any more */
   size_t held;
   char   path[PATH], temporary[PATH];
   char   buffer[BUFFER];
@@ -55,7 +55,10 @@ static dm_status write_all(dm_writer *w, const char *p, size_t n) {
   while (n > 0) {
     ssize_t k = write(w->fd, p, n);
     if (k < 0 && errno == EINTR) continue;
-    if (k < 0) return dm_fail(DM_EIO, "%s: %s", w->path, strerror(errno));
+    if (k < 0) {
+      w->failed = 1;
+      return dm_fail(DM_EIO, "%s: %s", w->path, strerror(errno));
+    }
     p += k;
     n -= (size_t)k;
   }
@@ -72,6 +75,7 @@ dm_status dm_writer_open(dm_writer **out, const char *path) {
   dm_writer *w = malloc(sizeof *w);
   if (!w) return dm_fail(DM_ENOMEM, "%s: no room for a write buffer", path);
   w->held = 0;
+  w->failed = 0;
   int n = snprintf(w->path, PATH, "%s", path);
   int k = snprintf(w->temporary, PATH, "%s.tmp-%ld", path, (long)getpid());
   w->fd = n < PATH && k < PATH ? open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644) : -1;
@@ -108,6 +112,7 @@ static int sync_directory(const char *path) {
 }
 
 dm_status dm_writer_commit(dm_writer *w) {
+  if (w->failed) return dm_fail(DM_EIO, "%s: a write failed before", w->path);
   dm_status s = flush(w);
   if (s) return s;
   if (fsync(w->fd) || close(w->fd)) return dm_fail(DM_EIO, "%s: %s", w->path, strerror(errno));

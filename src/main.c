@@ -16,6 +16,7 @@
 #include "datamux.h"
 #include "embedded.h"
 
+#include <errno.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <luajit.h>
@@ -399,8 +400,16 @@ static void finish_profile(lua_State *L) {
   if (lua_isfunction(L, -1) && lua_pcall(L, 0, 0, 0)) fprintf(stderr, "datamux: %s\n", lua_tostring(L, -1));
 }
 
+/* The last of standard output; what cannot be written is no success. */
+static void deliver(void) {
+  if (!fflush(stdout) && !ferror(stdout)) return;
+  fprintf(stderr, "error[E401]: standard output: %s\n", strerror(errno));
+  _exit(4);
+}
+
 int main(int argc, char **argv) {
   start_again(argv);
+  atexit(deliver);         /* the parser of the command line ends the process itself, after --help */
   lua_State *L = luaL_newstate();
   if (!L) {
     fprintf(stderr, "datamux: not enough memory for Lua\n");
@@ -413,6 +422,7 @@ int main(int argc, char **argv) {
   handle(SIGPIPE, SIG_DFL);
   int code = dispatch(L, argc, argv);
   finish_profile(L);
+  if (!code) deliver();
   fflush(NULL);
   _exit(code);             /* the system takes everything back at once; nothing is left for finalisers to write */
 }

@@ -43,6 +43,9 @@ dm_status dm_check_list(const char *op, const char *arg, const dm_tensor *t, siz
 /* A list of R row numbers of `of`, one for each pair. */
 dm_status dm_check_rows_of(const char *op, const char *arg, const dm_tensor *t, int R, const dm_tensor *of);
 
+/* hb (or its gradient) has h's type and rows, and D columns. */
+dm_status dm_check_state(const char *op, const char *arg, const dm_tensor *t, const dm_tensor *h, int32_t D);
+
 /* y (or dy) is x's shape with the last dimension replaced by D. */
 dm_status dm_check_output(const char *op, const char *arg, const dm_tensor *y, const dm_tensor *x, int32_t D);
 

@@ -15,7 +15,7 @@ static dm_status check_conv(const char *op, const char *arg, const dm_tensor *y,
   DM_TRY(check_images(op, arg, y));
   DM_LIKE_ARG(op, w, x);
   DM_TRY(dm_check_like(op, arg, y, "x", x));
-  if (pad < 0) return dm_fail(DM_EARG, "%s: pad is %d, expected >= 0", op, pad);
+  if (pad < 0 || pad > 1 << 28) return dm_fail(DM_EARG, "%s: pad is %d, expected 0 .. 2^28", op, pad);
   if (groups < 1 || x->shape[1] % groups || w->shape[0] % groups) {
     return dm_fail(DM_EARG, "%s: groups is %d, expected a divisor of the channels of x (%d) and of w (%d)", op, groups,
                    x->shape[1], w->shape[0]);
@@ -80,6 +80,7 @@ dm_status dm_maxpool2d_fwd(dm_tensor *y, dm_tensor *at, const dm_tensor *x, int3
 
 dm_status dm_maxpool2d_bwd(dm_tensor *dx, const dm_tensor *dy, const dm_tensor *at, uint32_t acc) {
   const char *op = "maxpool2d backward";
+  if (!dx) return DM_OK;
   DM_TRY(check_images(op, "dx", dx));
   DM_TRY(check_images(op, "dy", dy));
   DM_LIKE_ARG(op, dy, dx);

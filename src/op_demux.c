@@ -57,9 +57,10 @@ dm_status dm_demux_bwd(dm_tensor *du, dm_tensor *dv, const dm_tensor *dy, const 
     DM_TRY(dm_check_rows_of(op, names[k][1], index[k], dy->shape[0], grad[k]));
     DM_TRY(check_order(op, names[k][2], order[k], dy->shape[0]));
   }
-  const dm_tensor *all[] = { du, dv, dy, act ? pre : NULL };
+  const dm_tensor *all[] = { du, dv, dy, act ? pre : NULL, du ? iu : NULL, dv ? iv : NULL, du ? ou : NULL,
+                             dv ? ov : NULL };
   dm_device *d;
-  DM_TRY(dm_check_device(op, &d, 4, all));
+  DM_TRY(dm_check_device(op, &d, 8, all));
   return dm_ops(d, dy)->demux_bwd(d, du, dv, dy, pre, iu, iv, ou, ov, act, acc);
 }
 
@@ -83,13 +84,11 @@ static dm_status check_unbind(const char *op, const char *arg, const dm_tensor *
   return dm_check_rows_of(op, "ih", ih, y->shape[0], h);
 }
 
-/* hb (or its gradient) has h's rows and a's width. */
-static dm_status check_state(const char *op, const char *arg, const dm_tensor *t, const dm_tensor *h,
-                             const dm_tensor *a) {
+dm_status dm_check_state(const char *op, const char *arg, const dm_tensor *t, const dm_tensor *h, int32_t D) {
   DM_TRY(dm_check_like(op, arg, t, "h", h));
-  if (dm_rows(t) == dm_rows(h) && dm_cols(t) == a->shape[0]) return DM_OK;
+  if (dm_rows(t) == dm_rows(h) && dm_cols(t) == D) return DM_OK;
   return dm_fail(DM_ESHAPE, "%s: %s is %s, expected [%d, %d] (rows of h, rows of a)", op, arg, dm_shape_text(t),
-                 dm_rows(h), a->shape[0]);
+                 dm_rows(h), D);
 }
 
 dm_status dm_unbind_fwd(dm_tensor *y, dm_tensor *pre, const dm_tensor *key, const dm_tensor *h,
@@ -97,7 +96,7 @@ dm_status dm_unbind_fwd(dm_tensor *y, dm_tensor *pre, const dm_tensor *key, cons
                         const dm_tensor *ih, int32_t act) {
   const char *op = "unbind";
   DM_TRY(check_unbind(op, "y", y, pre, key, h, a, ik, ih, act));
-  DM_TRY(check_state(op, "hb", hb, h, a));
+  DM_TRY(dm_check_state(op, "hb", hb, h, a->shape[0]));
   const dm_tensor *all[] = { y, pre, key, h, hb, a, ik, ih };
   dm_device *d;
   DM_TRY(dm_check_device(op, &d, 8, all));
@@ -116,11 +115,12 @@ dm_status dm_unbind_bwd(dm_tensor *dkey, dm_tensor *dh, dm_tensor *dhb, dm_tenso
   DM_TRY(dm_check_weight_grad(op, "dkey", dkey, "key", key));
   DM_TRY(dm_check_grad(op, "dh", dh, "h", h));
   DM_TRY(dm_check_weight_grad(op, "da", da, "a", a));
-  if (dhb) DM_TRY(check_state(op, "dhb", dhb, h, a));
+  if (dhb) DM_TRY(dm_check_state(op, "dhb", dhb, h, a->shape[0]));
   if (dkey) DM_TRY(check_order(op, "ok", ok, dy->shape[0]));
   if (dh || dhb) DM_TRY(check_order(op, "oh", oh, dy->shape[0]));
-  const dm_tensor *all[] = { dkey, dh, dhb, da, dy, key, h, a };
+  const dm_tensor *all[] = { dkey, dh, dhb, da, dy, act ? pre : NULL, key, h, a, ik, ih, dkey ? ok : NULL,
+                             dh || dhb ? oh : NULL };
   dm_device *d;
-  DM_TRY(dm_check_device(op, &d, 8, all));
+  DM_TRY(dm_check_device(op, &d, 13, all));
   return dm_ops(d, h)->unbind_bwd(d, dkey, dh, dhb, da, dy, pre, key, h, a, ik, ih, ok, oh, act, acc);
 }

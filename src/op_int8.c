@@ -8,6 +8,9 @@ static dm_status check_packed(const char *op, dm_device **d, const dm_tensor *q,
   DM_F32_ARG(op, scale);
   DM_TRY(dm_check_shape(op, "scale", scale, 1, (const int32_t[]){ -1 }));
   DM_TRY(dm_check_shape(op, "q", q, 3, (const int32_t[]){ (scale->shape[0] + 15) / 16, (C + 3) / 4, 16 }));
+  if (C > INT32_MAX / (127 * 127)) {
+    return dm_fail(DM_EARG, "%s: %d inputs, expected at most %d, whose sum 32 bits hold", op, C, INT32_MAX / (127 * 127));
+  }
   const dm_tensor *all[] = { q, scale, real };
   DM_TRY(dm_check_device(op, d, 3, all));
   if ((*d)->backend->int8_linear) return DM_OK;
@@ -54,7 +57,7 @@ dm_status dm_int8_unbind(dm_tensor *y, const dm_tensor *key, const dm_tensor *h,
   DM_F32_ARG(op, key);
   DM_TRY(dm_check_shape(op, "key", key, 2, (const int32_t[]){ -1, dm_cols(h) }));
   DM_F32_ARG(op, hb);
-  DM_TRY(dm_check_output(op, "hb", hb, h, D));
+  DM_TRY(dm_check_state(op, "hb", hb, h, D));
   DM_F32_ARG(op, y);
   DM_TRY(dm_check_shape(op, "y", y, 2, (const int32_t[]){ -1, D }));
   DM_TRY(dm_check_rows_of(op, "ik", ik, y->shape[0], key));

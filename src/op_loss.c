@@ -58,6 +58,7 @@ static dm_status check_projection(const char *op, const dm_tensor *lse, const dm
   if (x->shape[1] != w->shape[1]) {
     return dm_fail(DM_ESHAPE, "%s: x is %s, w is %s: inner sizes differ", op, dm_shape_text(x), dm_shape_text(w));
   }
+  if (w->shape[0] < 1) return dm_fail(DM_ESHAPE, "%s: w is %s, expected at least one row", op, dm_shape_text(w));
   DM_TRY(dm_check_vector(op, "lse", lse, x->shape[0], "rows of x"));
   if (b) {
     DM_LIKE_ARG(op, b, x);

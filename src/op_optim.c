@@ -59,6 +59,8 @@ dm_status dm_sgd(dm_tensor *p, dm_tensor *m, dm_tensor *copy, const dm_tensor *g
   } else if (momentum > 0) {
     return dm_fail(DM_EARG, "%s: momentum is %g without m, expected 0", op, momentum);
   }
+  const dm_tensor *all[] = { p, m };
+  DM_TRY(dm_check_device(op, &d, 2, all));
   return d->backend->sgd(d, p, m, copy, g, norm, decayed, momentum, decay, clip);
 }
 

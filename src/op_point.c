@@ -36,6 +36,7 @@ dm_status dm_scale_fwd(dm_tensor *y, const dm_tensor *x, float s) {
 }
 
 dm_status dm_scale_bwd(dm_tensor *dx, const dm_tensor *dy, float s, uint32_t acc) {
+  if (!dx) return DM_OK;
   dm_device *d;
   DM_TRY(check_pair("scale backward", "dx", dx, "dy", dy, &d));
   return dm_ops(d, dy)->scale_bwd(d, dx, dy, s, acc);
@@ -50,6 +51,7 @@ dm_status dm_act_fwd(dm_tensor *y, const dm_tensor *x, int32_t act) {
 
 dm_status dm_act_bwd(dm_tensor *dx, const dm_tensor *dy, const dm_tensor *x, int32_t act,
                      uint32_t acc) {
+  if (!dx) return DM_OK;
   dm_device *d;
   DM_TRY(check_pair("act backward", "dy", dy, "x", x, &d));
   DM_TRY(check_pair("act backward", "dx", dx, "x", x, &d));
@@ -65,6 +67,7 @@ dm_status dm_dropout_fwd(dm_tensor *y, const dm_tensor *x, float p, uint32_t sit
 }
 
 dm_status dm_dropout_bwd(dm_tensor *dx, const dm_tensor *dy, float p, uint32_t site, uint32_t acc) {
+  if (!dx) return DM_OK;
   dm_device *d;
   DM_TRY(check_pair("dropout backward", "dx", dx, "dy", dy, &d));
   DM_TRY(dm_check_p("dropout backward", p));

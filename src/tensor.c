@@ -13,7 +13,7 @@ double dm_tensor_bytes(const dm_tensor *t) { return (double)dm_numel(t) * dm_dty
 
 dm_status dm_tensor_view(dm_tensor *y, const dm_tensor *x, double offset) {
   dm_status s = dm_check_live("view", "x", x);
-  if (s) return s;
+  if (s || (s = dm_check_described("view", y))) return s;
   if (dm_dtype_size(y->dtype) != dm_dtype_size(x->dtype)) {
     return dm_fail(DM_ESHAPE, "view: elements of %d bytes, expected %d", dm_dtype_size(y->dtype),
                    dm_dtype_size(x->dtype));
@@ -30,6 +30,9 @@ dm_status dm_tensor_view(dm_tensor *y, const dm_tensor *x, double offset) {
 }
 
 dm_status dm_tensor_adopt(dm_tensor *t, dm_arena *a, const void *data) {
+  if (!t || !a || !data) return dm_fail(DM_EARG, "adopt: a tensor, an arena or the memory is NULL");
+  dm_status s = dm_check_described("adopt", t);
+  if (s) return s;
   if (a->device->backend != &dm_backend_cpu) {
     return dm_fail(DM_EDEVICE, "adopt: host memory for a tensor on %s, expected cpu", a->device->name);
   }
@@ -54,11 +57,19 @@ dm_status dm_tensor_put(dm_tensor *t, const void *host, double bytes) {
   return d->backend->put(d, t->data, host, (size_t)bytes);
 }
 
+/* LuaJIT takes some NaNs for values of other types, with what follows: the host sees one NaN. */
+static void one_nan(dm_real *v, size_t n) {
+#pragma omp simd
+  for (size_t i = 0; i < n; i++) v[i] = v[i] == v[i] ? v[i] : (dm_real)NAN;
+}
+
 dm_status dm_tensor_get(void *host, const dm_tensor *t, double bytes) {
   dm_status s = check_bytes("get", t, bytes);
   if (s || !bytes) return s;
   dm_device *d = t->arena->device;
-  return d->backend->get(d, host, t->data, (size_t)bytes);
+  s = d->backend->get(d, host, t->data, (size_t)bytes);
+  if (!s && t->dtype == DM_F32) one_nan(host, dm_numel(t));
+  return s;
 }
 
 dm_status dm_tensor_fill(dm_tensor *t, double v) {

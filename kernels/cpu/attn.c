@@ -58,7 +58,7 @@ static inline __attribute__((always_inline)) void strip(dm_real *c, size_t ldc, 
                                                         int m, int k, int add, const int vecs) {
   int tiles = (m + ROWS - 1) / ROWS;
   for (int t = 0; t < tiles; t++) {
-    int rows = m * (t + 1) / tiles - m * t / tiles;
+    int rows = (int)((long)m * (t + 1) / tiles - (long)m * t / tiles);
     switch (rows) {
     case 1: tile(c, ldc, a, b, ldb, k, add, 1, vecs); break;
     case 2: tile(c, ldc, a, b, ldb, k, add, 2, vecs); break;

@@ -303,7 +303,7 @@ dm_status cpu_maxpool2d_fwd(dm_device *d, dm_tensor *y, dm_tensor *at, const dm_
         for (int i = 0; i < k; i++) {
           for (int j = 0; j < k; j++) {
             int p = (r * k + i) * W + q * k + j;
-            if (dm_load(in[p]) > dm_load(in[best])) best = p;
+            if (dm_load(in[p]) > dm_load(in[best]) || dm_load(in[p]) != dm_load(in[p])) best = p;
           }
         }
         out[r * wo + q] = in[best];

@@ -21,28 +21,35 @@ dm_status cpu_embed_fwd(dm_device *d, dm_tensor *y, const dm_tensor *ids, const 
   return DM_OK;
 }
 
-/* out (+)= rows of x summed by target, in the order of `order`. */
-static dm_status sum_rows(dm_device *d, dm_tensor *out, const dm_tensor *x, const int32_t *target,
-                          const int32_t *order, int rows, int add) {
-  int n = dm_cols(out);
-  void *edge;
-  dm_status s = dm_scratch(d, segment_scratch(rows, n) * sizeof(dm_real), &edge);
-  if (s) return s;
-  segment_rows context = { x->data, n };
+/* out (+)= rows of x summed by target, in the order of `order`; edge: room for segment_scratch. */
+static void sum_rows(dm_tensor *out, const dm_tensor *x, const int32_t *target, const int32_t *order, int rows, int add,
+                     dm_real *edge) {
+  segment_rows context = { x->data, dm_cols(out) };
   segment_sum(out, add, order, target, rows, edge, segment_copy, &context);
-  return DM_OK;
 }
 
-/* Positions are few and their rows many: sums by position in chunks of rows, each with a table of its own. */
-static dm_status sum_positions(dm_device *d, dm_tensor *dpos, const dm_tensor *dy, const int32_t *at, int add) {
-  int rows = dm_rows(dy), n = dm_cols(dy), used = 0, size = segment_size(rows), chunks = segment_chunks(rows);
+/* The same, all that an op does. */
+static dm_status sum_alone(dm_device *d, dm_tensor *out, const dm_tensor *x, const int32_t *target,
+                           const int32_t *order, int rows, int add) {
+  void *edge;
+  dm_status s = dm_scratch(d, segment_scratch(rows, dm_cols(out)) * sizeof(dm_real), &edge);
+  if (!s) sum_rows(out, x, target, order, rows, add, edge);
+  return s;
+}
+
+/* Positions 0 .. the highest of the list. */
+static int used_of(const int32_t *at, int rows) {
+  int used = 0;
   for (int r = 0; r < rows; r++) used = at[r] >= used ? at[r] + 1 : used;
-  void *scratch;
-  dm_status s = dm_scratch(d, (size_t)chunks * used * n * sizeof(dm_real), &scratch);
-  if (s) return s;
+  return used;
+}
+
+/* Positions are few and their rows many: sums by position in chunks of rows, each with a table [used, n] of its own. */
+static void sum_positions(dm_tensor *dpos, const dm_tensor *dy, const int32_t *at, int used, int add, dm_real *tables) {
+  int rows = dm_rows(dy), n = dm_cols(dy), size = segment_size(rows), chunks = segment_chunks(rows);
 #pragma omp parallel for schedule(static)
   for (int c = 0; c < chunks; c++) {
-    dm_real *table = (dm_real *)scratch + (size_t)c * used * n;
+    dm_real *table = tables + (size_t)c * used * n;
     memset(table, 0, (size_t)used * n * sizeof *table);
     for (int r = c * size; r < rows && r < (c + 1) * size; r++) {
       dm_real *o = table + (size_t)at[r] * n;
@@ -57,21 +64,24 @@ static dm_status sum_positions(dm_device *d, dm_tensor *dpos, const dm_tensor *d
     dm_real *out = (dm_real *)dpos->data + (size_t)k * n;
     if (!add) memset(out, 0, (size_t)n * sizeof *out);
     for (int c = 0; c < chunks && k < used; c++) {
-      const dm_real *v = (const dm_real *)scratch + ((size_t)c * used + (size_t)k) * n;
+      const dm_real *v = tables + ((size_t)c * used + (size_t)k) * n;
 #pragma omp simd
       for (int j = 0; j < n; j++) out[j] += v[j];
     }
   }
-  return DM_OK;
 }
 
 dm_status cpu_embed_bwd(dm_device *d, dm_tensor *dword, dm_tensor *dpos, const dm_tensor *dy,
                         const dm_tensor *ids, const dm_tensor *posid, const dm_tensor *order,
                         uint32_t acc) {
-  dm_status s = DM_OK;
-  if (dword) s = sum_rows(d, dword, dy, ids->data, order->data, dm_rows(dy), acc & 1);
-  if (!s && dpos) s = sum_positions(d, dpos, dy, posid->data, acc >> 1 & 1);
-  return s;
+  int rows = dm_rows(dy), n = dm_cols(dy), used = dpos ? used_of(posid->data, rows) : 0;
+  size_t for_edge = dword ? segment_scratch(rows, n) : 0, for_tables = (size_t)segment_chunks(rows) * used * n;
+  void *scratch;
+  dm_status s = dm_scratch(d, (for_edge + for_tables) * sizeof(dm_real), &scratch);
+  if (s) return s;
+  if (dword) sum_rows(dword, dy, ids->data, order->data, rows, acc & 1, scratch);
+  if (dpos) sum_positions(dpos, dy, posid->data, used, acc >> 1 & 1, (dm_real *)scratch + for_edge);
+  return DM_OK;
 }
 
 /* y[r] (+)= x[rows[r]], nothing where rows[r] is -1. */
@@ -100,12 +110,12 @@ dm_status cpu_gather_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, const d
 
 dm_status cpu_gather_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm_tensor *rows,
                          const dm_tensor *order, uint32_t acc) {
-  return dx ? sum_rows(d, dx, dy, rows->data, order->data, dm_rows(dy), acc & 1) : DM_OK;
+  return dx ? sum_alone(d, dx, dy, rows->data, order->data, dm_rows(dy), acc & 1) : DM_OK;
 }
 
 dm_status cpu_scatter_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *rows,
                           const dm_tensor *order) {
-  return sum_rows(d, y, x, rows->data, order->data, dm_rows(x), 0);
+  return sum_alone(d, y, x, rows->data, order->data, dm_rows(x), 0);
 }
 
 dm_status cpu_scatter_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const dm_tensor *rows,

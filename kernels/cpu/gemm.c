@@ -150,12 +150,12 @@ static dnnl_status_t run_tiles(const product *p, int from, int to, cpu_epilogue 
     if (!ca) return dnnl_out_of_memory;
     cb = ca + for_a;
     c = cb + for_b;
-    if (!p->k) memset(c, 0, for_c * sizeof *c);
   }
   for (int t = from; t < to; t++) {
     tile q = tile_of(p, t);
     int ldc = p->c ? p->ldc : p->wide;
     if (p->c) c = p->c + (size_t)q.y * ldc + q.x;
+    else if (!p->k) memset(c, 0, for_c * sizeof *c);
     for (int l = 0; l < p->k; l += deep) {
       int depth = p->k - l < deep ? p->k - l : deep;
       const dm_store *a = a_at(p, q.y, l), *b = b_at(p, q.x, l);

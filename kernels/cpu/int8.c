@@ -145,6 +145,14 @@ static dm_real largest(const dm_real *v, int n) {
   return top;
 }
 
+/* 0, or not a number where one of the values is none or infinite. */
+static dm_real poison_of(const dm_real *v, int n) {
+  dm_real sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int j = 0; j < n; j++) sum += 0 * v[j];
+  return sum;
+}
+
 /* v / unit to the nearest integer; every value lies within the range that unit was made for. */
 static inline int nearest(dm_real v, dm_real inverse) {
   dm_real q = v * inverse;
@@ -160,9 +168,11 @@ dm_status cpu_int8_pack(dm_device *d, dm_tensor *q, dm_tensor *scale, const dm_t
     memset(panel, MIDDLE, (size_t)pitch * LANES);
     for (int c = 0; c < LANES && p * LANES + c < n; c++) {
       const dm_real *v = (const dm_real *)w->data + (size_t)(p * LANES + c) * k;
-      dm_real top = largest(v, k), inverse = top > 0 ? WEIGHT / top : 0;
-      ((dm_real *)scale->data)[p * LANES + c] = top / WEIGHT;
-      for (int j = 0; j < k; j++) panel[j / 4 * 4 * LANES + 4 * c + j % 4] = (uint8_t)(MIDDLE + nearest(v[j], inverse));
+      dm_real top = largest(v, k), poison = poison_of(v, k), inverse = top > 0 && poison == 0 ? WEIGHT / top : 0;
+      ((dm_real *)scale->data)[p * LANES + c] = top / WEIGHT + poison;
+      for (int j = 0; j < k && poison == 0; j++) {
+        panel[j / 4 * 4 * LANES + 4 * c + j % 4] = (uint8_t)(MIDDLE + nearest(v[j], inverse));
+      }
     }
   }
   return DM_OK;
@@ -171,10 +181,8 @@ dm_status cpu_int8_pack(dm_device *d, dm_tensor *q, dm_tensor *scale, const dm_t
 /* n values of v in 8 bits, padded with zeros to pitch. unit: what a step is worth, not a number where a value is none or
 ** infinite; shift: what the middle of the weights adds to each of the row's sums. */
 static void quantise(int8_t *q, dm_real *unit, int32_t *shift, const dm_real *v, int n, int pitch) {
-  dm_real top = largest(v, n), poison = 0;
+  dm_real top = largest(v, n), poison = poison_of(v, n);
   int32_t sum = 0;
-#pragma omp simd reduction(+ : poison)
-  for (int j = 0; j < n; j++) poison += 0 * v[j];
   *unit = top / INPUT + poison;
   dm_real inverse = top > 0 && poison == 0 ? INPUT / top : 0;
   if (poison == 0) {

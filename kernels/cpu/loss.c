@@ -127,7 +127,7 @@ dm_status cpu_linear_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *hits, dm
     for (int r = 0; r < rows; r++) {
       if (y[first + r] == ignore) continue;
       kept++;
-      right += best[r] == y[first + r];
+      right += best[r] == y[first + r] && out[first + r] == out[first + r];
       total += each[r];
     }
   }
@@ -249,7 +249,7 @@ dm_status cpu_count_correct(dm_device *d, dm_tensor *hits, const dm_tensor *logi
     int best = 0;
     for (int j = 1; j < n; j++) best = dm_load(v[j]) > dm_load(v[best]) ? j : best;
     kept++;
-    right += best == y[r];
+    right += best == y[r] && dm_load(v[best]) == dm_load(v[best]);
   }
   ((int32_t *)hits->data)[0] = right;
   ((int32_t *)hits->data)[1] = kept;

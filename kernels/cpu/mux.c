@@ -80,6 +80,7 @@ static dm_status matrix_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, cons
   for (int b = 0; b < B && !s; b++) {
     dm_store *out = (dm_store *)y->data + b * size;
     dm_real *sum = dm_work(out, (dm_real *)room + dm_reals(size));
+    if (!N) memset(sum, 0, size * sizeof *sum);
     for (int i = 0; i < N && !s; i++) {
       scaled_rows(room, (const dm_store *)x->data + ((size_t)b * N + i) * size, size, share(weight, scale, b * N + i));
       s = cpu_gemm(0, 1, S, C, C, room, C, (const dm_store *)key->data + (size_t)i * C * C, C, i > 0, sum, C);
@@ -94,6 +95,7 @@ static dm_status matrix_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dkey, const 
   int B = x->shape[0], N = x->shape[1], S = x->shape[2], C = x->shape[3];
   void *room;
   dm_status s = dm_scratch(d, (size_t)S * C * sizeof(dm_store), &room);
+  if (!s && dkey && !B && !(acc >> 1 & 1)) memset(dkey->data, 0, (size_t)N * C * C * sizeof(dm_real));
   for (int b = 0; b < B && !s; b++) {
     for (int i = 0; i < N && !s; i++) {
       size_t at = ((size_t)b * N + i) * S * C, k = (size_t)i * C * C;

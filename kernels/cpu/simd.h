@@ -69,7 +69,9 @@ static inline float dm_erf(float x) {
   r = r * q + 1.1410884559e-1f;
   r = r * q + 5.0207549333e-1f;
   r = r * q + 1.0f;
-  return a * p / r;
+  float y = a * p / r;                   /* rounding may step over 1: gelu would grow with -x */
+  y = y > 1.0f ? 1.0f : y;
+  return y < -1.0f ? -1.0f : y;
 }
 
 #endif
@@ -85,7 +87,7 @@ static inline dm_real dm_gelu_grad(dm_real x) {
 }
 
 static inline dm_real dm_act(dm_real x, int act) {
-  return act == DM_GELU ? dm_gelu(x) : act == DM_RELU ? (x > 0 ? x : 0) : act == DM_TANH ? dm_tanh_(x) : x;
+  return act == DM_GELU ? dm_gelu(x) : act == DM_RELU ? (x < 0 ? 0 : x) : act == DM_TANH ? dm_tanh_(x) : x;
 }
 
 static inline dm_real dm_act_grad(dm_real x, int act) {
@@ -93,7 +95,7 @@ static inline dm_real dm_act_grad(dm_real x, int act) {
     dm_real t = dm_tanh_(x);
     return 1 - t * t;
   }
-  return act == DM_GELU ? dm_gelu_grad(x) : act == DM_RELU ? (dm_real)(x > 0) : 1;
+  return act == DM_GELU ? dm_gelu_grad(x) : act == DM_RELU ? (dm_real)!(x <= 0) : 1;
 }
 
 /* y = act(x), and y = dy * act'(x), over n elements: one loop per activation so that each vectorises. */
@@ -103,7 +105,7 @@ static inline void dm_act_span(dm_real *y, const dm_real *x, size_t n, int act) 
     for (size_t i = 0; i < n; i++) y[i] = dm_gelu(x[i]);
   } else if (act == DM_RELU) {
 #pragma omp simd
-    for (size_t i = 0; i < n; i++) y[i] = x[i] > 0 ? x[i] : 0;
+    for (size_t i = 0; i < n; i++) y[i] = x[i] < 0 ? 0 : x[i];
   } else if (act == DM_TANH) {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) y[i] = dm_tanh_(x[i]);
@@ -118,7 +120,7 @@ static inline void dm_act_grad_span(dm_real *y, const dm_real *dy, const dm_real
     for (size_t i = 0; i < n; i++) y[i] = dy[i] * dm_gelu_grad(x[i]);
   } else if (act == DM_RELU) {
 #pragma omp simd
-    for (size_t i = 0; i < n; i++) y[i] = x[i] > 0 ? dy[i] : 0;
+    for (size_t i = 0; i < n; i++) y[i] = x[i] <= 0 ? 0 : dy[i];
   } else if (act == DM_TANH) {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) y[i] = dy[i] * dm_act_grad(x[i], DM_TANH);

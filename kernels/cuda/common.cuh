@@ -250,7 +250,7 @@ template <int threads> __device__ static inline double block_sum_double(double v
 
 /* The activations of datamux.h: GELU is the exact form. */
 __device__ static inline float act_of(float x, int act) {
-  return act == DM_GELU ? 0.5f * x * (1.0f + erff(x * 0.70710678f)) : act == DM_RELU ? (x > 0 ? x : 0.0f)
+  return act == DM_GELU ? 0.5f * x * (1.0f + erff(x * 0.70710678f)) : act == DM_RELU ? (x < 0 ? 0.0f : x)
          : act == DM_TANH ? tanhf(x) : x;
 }
 
@@ -260,7 +260,7 @@ __device__ static inline float act_grad(float x, int act) {
     return 1.0f - t * t;
   }
   if (act == DM_GELU) return 0.5f * (1.0f + erff(x * 0.70710678f)) + x * 0.39894228f * expf(-0.5f * x * x);
-  return act == DM_RELU ? (x > 0 ? 1.0f : 0.0f) : 1.0f;
+  return act == DM_RELU ? (x <= 0 ? 0.0f : 1.0f) : 1.0f;
 }
 
 /* Dropout factors, 0 or 1 / (1 - p), of elements e0 .. e0 + N of stream `site`: the CPU's bits. */

@@ -150,7 +150,7 @@ __global__ void maxpool_fwd_kernel(T *y, int32_t *at, const T *x, int H, int W, 
     for (int i = 0; i < k; i++) {
       for (int j = 0; j < k; j++) {
         const int p = (r * k + i) * W + q * k + j;
-        if (to_float(in[p]) > to_float(in[best])) best = p;
+        if (to_float(in[p]) > to_float(in[best]) || to_float(in[p]) != to_float(in[p])) best = p;
       }
     }
     y[e] = in[best];

@@ -100,7 +100,9 @@ end
 function Tensor:view(shape, offset, dtype)
   local c = describe(shape, dtype or self:dtype())
   check(C.dm_tensor_view(c, self.c, offset or 0))
-  return wrap(c, self.owner)
+  local v = wrap(c, self.owner)
+  v.lent = true
+  return v
 end
 
 --- Name of its type: 'f32', 'bf16' or 'i32'.
@@ -205,9 +207,9 @@ function Tensor:keep()
   return t:put(self:host())
 end
 
---- Frees a lasting tensor now; it and its views are stale from here on.
+--- Frees a lasting tensor now; it and its views are stale from here on. A view frees nothing.
 function Tensor:free()
-  scope.free(self.owner)
+  if not self.lent then scope.free(self.owner) end
   self.owner = nil
 end
 

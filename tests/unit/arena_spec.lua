@@ -96,7 +96,7 @@ describe('an arena', function()
   end)
 
   it('refuses shapes that no device holds', function()
-    h.refuses(function() dm.zeros(2147483647, 2147483647, 2147483647) end, 'more than any device has')
+    h.refuses(function() dm.zeros(2147483647, 2147483647) end, 'more than any device has')
   end)
 end)
 
