@@ -108,7 +108,7 @@ __global__ void row_best_kernel(row_figure *out, const T *logits, const int32_t 
   if (threadIdx.x) return;
   int y = label[blockIdx.x];
   bool kept = y != ignore && y >= 0 && y < n;
-  out[blockIdx.x] = { 0.0f, kept, kept && places[0] == y };
+  out[blockIdx.x] = { 0.0f, kept, kept && places[0] == y && tops[0] == tops[0] };
 }
 
 dm_status cuda_count_correct(dm_device *d, dm_tensor *hits, const dm_tensor *logits, const dm_tensor *label,

@@ -140,6 +140,7 @@ static dm_status matrix_scratch(dm_device *d, const mix &m, int type, int lists,
 
 /* One product for each instance over all its rows. */
 static dm_status matrix_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *key, const mix &m) {
+  if (!m.N) return cuda_zero(d, y);
   const size_t all = (size_t)m.B * m.N * m.S * m.C;
   matrix_room room;
   dm_status s = matrix_scratch(d, m, x->dtype, 1, &room);
@@ -161,6 +162,7 @@ static dm_status matrix_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dkey, const 
                             const dm_tensor *key, const mix &m, uint32_t acc) {
   const size_t all = (size_t)m.B * m.N * m.S * m.C;
   const int rows = m.B * m.S, type = x->dtype;
+  if (!rows) return dkey && !(acc >> 1 & 1) ? cuda_zero(d, dkey) : DM_OK;
   matrix_room room;
   dm_status s = matrix_scratch(d, m, type, 2, &room);
   if (s) return s;

@@ -53,7 +53,8 @@ __global__ void chunk_lse_kernel(float *lse, row_figure *out, const float *logit
   const int y = label[blockIdx.x];
   const bool kept = counts(y, n, ignore);
   lse[blockIdx.x] = top + logf(sum);
-  out[blockIdx.x] = { kept ? lse[blockIdx.x] - logit(v, b, y) : 0.0f, kept, kept && places[0] == y };
+  const float total = lse[blockIdx.x];                       /* no number: no right answer */
+  out[blockIdx.x] = { kept ? total - logit(v, b, y) : 0.0f, kept, kept && places[0] == y && total == total };
 }
 
 /* factor [1] = dloss / rows that count, 0 where none does; one block. */
