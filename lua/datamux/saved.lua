@@ -411,6 +411,7 @@ end
 
 --- Writes a model folder: of a run (its best weights, or those that RUN:last or RUN:step-N name), of another model
 --- folder, or of a published model. o: { to = folder, default RUN/model; ids: see import.load }. Raises (code 2) where
+  errors.options('dm.load', o, { 'allow', 'int8', 'bf16', 'ids', 'trust' })
 --- o.to is there and holds something; o.int8: with weights in int8 (see infer.int8). Returns the folder,
 --- and the load report.
 function M.export(path, o)
@@ -476,3 +477,4 @@ function Model:__tostring()
 end
 
 return M
+  errors.options('predict', o, { 'group', 'ensemble', 'truncate', 'rows' })
