@@ -331,6 +331,14 @@ with config.json, or the name of one in the cache (datamux model ls, datamux mod
   datamux predict runs/sst2_n20/latest texts.txt]],
            fix = 'datamux runs ls' },
 
+  E707 = { 'a model with a strategy of a recipe', [[
+The model was trained with a multiplexer or demultiplexer that its recipe registers, and reading the
+model needs it again. A run keeps its recipe.lua, which is run for that as recipes are. A model folder
+keeps one beside config.json; the folder may be from somebody else, so that recipe is run only with
+--trust. In Lua: dm.load(FOLDER, { trust = true }), or dm.register.mux(...) before dm.load.
+
+  datamux predict FOLDER texts.txt --trust        after reading FOLDER/recipe.lua]] },
+
   E801 = { 'not here, and not to be downloaded now', [[
 The file is neither in $DATAMUX_DATA nor in the cache, and its download failed, is switched off
 (DATAMUX_OFFLINE=1, --offline) or was not asked for: nothing is fetched without datamux data get,

@@ -97,14 +97,26 @@ end
 
 -- -- reading early ------------------------------------------------------------------------------------------
 
---- While a recipe file is loaded: the words key=value of its command line, and the paths that arg was asked for.
-M.early = { words = {}, asked = {} }
+--- While a recipe file is loaded: the words key=value of its command line, and the paths that arg was asked for; of one
+--- that is loaded for a model that was trained by it, the configuration it had then.
+M.early = { words = {}, asked = {}, config = nil }
+
+local function value_at(config, path)
+  for part in path:gmatch '[^.]+' do config = type(config) == 'table' and config[part] or nil end
+  return config
+end
 
 --- What key=value says of a key while the recipe is read: the value of the command line, else of DATAMUX_SET, else
 --- `default`. name: as on the command line. Raises E201, E202, E206 as the words themselves do.
 function M.arg(name, default)
-  local path, value = override.complete(name, 'dm.arg'), default
+  local path, entry = override.complete(name, 'dm.arg')
+  local value = default
   M.early.asked[path] = true
+  if M.early.config then
+    value = value_at(M.early.config, entry.at or path)
+    if value == nil then value = default end
+    return value
+  end
   local function look(words, where)
     for _, word in ipairs(words) do
       local o = override.read(word, ('%s (%s)'):format(where, word))
