@@ -132,7 +132,7 @@ One update reads rows x N (x train.accumulate) texts, and an epoch must hold at 
 
   datamux recipes/quickstart.lua train.rows=5000       refused: 25,000 texts of 12,000
   datamux recipes/quickstart.lua train.rows=16]],
-           fix = 'fewer rows: train.rows=8 warmup.rows=8' },
+           fix = 'fewer rows (train.rows, warmup.rows), or a smaller mux.n' },
 
   E217 = { 'no such run', [[
 A run is named by its folder, by NAME/latest, or by its id where that is unique.
