@@ -205,9 +205,9 @@ files they enclose cells.]],
            fix = 'correct that line' },
 
   E305 = { 'a record that cannot be used', [[
-A text that is not valid UTF-8, is empty where a text is needed, or a label that is no number where
-one is expected. The message gives file and line. `iconv -f latin1 -t utf8` converts the most common
-case.]],
+A text that is not valid UTF-8 or is empty where a text is needed, a label that is empty or no number
+where one is expected. The message gives file and line. `iconv -f latin1 -t utf8` converts the most
+common case.]],
            fix = 'correct that line; iconv -f latin1 -t utf8 converts old text' },
 
   E306 = { 'no examples, or too few', [[
