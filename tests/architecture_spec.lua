@@ -25,8 +25,8 @@ end
 -- Floor of a Lua module: it may require modules of its own floor or below. What stands nowhere here is the programme,
 -- on the top floor.
 local floors = {
-  { 'ffi', 'profile', 'plural' }, { 'scope' }, { 'tensor' }, { 'tape', 'ops/' }, { 'nn/' },
-  { 'errors', 'json', 'sys', 'schedule', 'optim', 'safetensors', 'checkpoint', 'metrics', 'models/', 'data/', 'text/' },
+  { 'ffi', 'profile', 'plural', 'errors' }, { 'scope' }, { 'tensor' }, { 'tape', 'ops/' }, { 'nn/' },
+  { 'json', 'sys', 'schedule', 'optim', 'safetensors', 'checkpoint', 'metrics', 'models/', 'data/', 'text/' },
 }
 
 local function floor(path)

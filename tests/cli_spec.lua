@@ -107,7 +107,7 @@ describe('datamux', function()
     refused(2, '--sweep model.heads=2e-5,5e-5', 'recipes/quickstart.lua heads=2e-5,5e-5')
     refused(2, 'model.heads is 3, expected a divisor', 'recipes/quickstart.lua heads=3')
     refused(2, 'expected one of cls, first, pool, mean, token', 'recipes/quickstart.lua read=all')
-    refused(2, 'expected at least one batch of 25000', 'recipes/quickstart.lua train.rows=5000')
+    refused(2, 'one update takes 25000 texts', 'recipes/quickstart.lua train.rows=5000')
   end)
 
   it('refuses a recipe that is not there, not Lua, or not a recipe', function()

@@ -5,6 +5,7 @@ local Cnn = require 'datamux.models.cnn'
 local Mlp = require 'datamux.models.mlp'
 local fit = require 'datamux.models.fit'
 local errors = require 'datamux.errors'
+local plural = require 'datamux.plural'
 local corpus = require 'datamux.data.corpus'
 local loader = require 'datamux.data.loader'
 local cache = require 'datamux.data.cache'
@@ -111,16 +112,41 @@ local function stage_loader(config, data, set, rows, site)
     seed = config.seed, drop_last = true })
 end
 
---- The stages of a configuration, in order: retrieval warm-up (where there is one), then the task.
-function M.stages(config, data)
-  local list = {}
-  local function add(name, o, set, site)
-    local batches = stage_loader(config, data, set, o.rows, site)
-    local per_epoch = math.floor(batches:steps_per_epoch() / (o.accumulate or 1))
-    if per_epoch < 1 then
-      errors.raise('E216', ('%s.rows is %d: one update takes %d texts, expected at most the %d there are'):format(
-        name, o.rows, o.rows * config.mux.n * (o.accumulate or 1), set.n))
+-- Raises E216 where one update of a stage takes more texts than its set has, with values that fit all stages.
+-- plan: { name, o (its values), set } of each.
+local function refuse_rows(config, plan)
+  local n, what, words = config.mux.n, nil, {}
+  for _, s in ipairs(plan) do n = math.min(n, s.set.n) end
+  if n < config.mux.n then words[1] = 'mux.n=' .. n end
+  for _, s in ipairs(plan) do
+    local times = s.o.accumulate or 1
+    local texts = s.o.rows * config.mux.n * times
+    if texts > s.set.n then
+      what = what or ('%s.rows is %d: one update takes %d texts (%s of N = %d%s), expected at most the %d there are')
+        :format(s.name, s.o.rows, texts, plural.of(s.o.rows, 'row'), config.mux.n,
+          times > 1 and (', %d times'):format(times) or '', s.set.n)
+      local rows = math.floor(s.set.n / (n * times))
+      words[#words + 1] = ('%s.rows=%d'):format(s.name, math.max(1, rows))
+      if rows < 1 then words[#words + 1] = ('%s.accumulate=%d'):format(s.name, math.floor(s.set.n / n)) end
     end
+  end
+  if what then errors.raise('E216', { what = what, fix = table.concat(words, ' ') }) end
+end
+
+--- The stages of a configuration, in order: retrieval warm-up (where there is one), then the task. Raises E216.
+function M.stages(config, data)
+  local list, plan = {}, {}
+  if data.retrieval and config.warmup.steps > 0 then
+    plan[1] = { name = 'warmup', o = config.warmup, set = data.warmup, site = 301 }
+  end
+  if config.train.steps ~= 0 and (config.train.steps or config.train.epochs) then
+    plan[#plan + 1] = { name = 'train', o = config.train, set = data.train, site = 302 }
+  end
+  refuse_rows(config, plan)
+  for _, s in ipairs(plan) do
+    local name, o = s.name, s.o
+    local batches = stage_loader(config, data, s.set, o.rows, s.site)
+    local per_epoch = math.floor(batches:steps_per_epoch() / (o.accumulate or 1))
     local steps = o.steps or math.floor(o.epochs * per_epoch)
     list[#list + 1] = {
       name = name, steps = steps, loader = batches, task = name == 'train', lr = o.lr, schedule = o.schedule,
@@ -128,10 +154,6 @@ function M.stages(config, data)
       accumulate = o.accumulate or 1, beta1 = config.train.beta1, beta2 = config.train.beta2,
       eps = config.train.eps, stop = o.stop, patience = o.patience, targets = o.targets,
       every = math.max(1, math.min(steps, o.every and math.floor(o.every) or per_epoch)) }
-  end
-  if data.retrieval and config.warmup.steps > 0 then add('warmup', config.warmup, data.warmup, 301) end
-  if config.train.steps ~= 0 and (config.train.steps or config.train.epochs) then
-    add('train', config.train, data.train, 302)
   end
   if config.model.kind == 'plain' then list[#list].alpha = 0 end
   return list

@@ -39,6 +39,19 @@ function M.raise(id, f)
   error(setmetatable(e, UserError), 0)
 end
 
+--- Raises E200 for a name in a table of options that is none of `names`. what: whose options, for the message.
+function M.options(what, o, names)
+  for name in pairs(o or {}) do
+    local known
+    for _, k in ipairs(names) do known = known or k == name end
+    if not known then
+      name = tostring(name)
+      M.raise('E200', { what = ("%s: unknown option '%s', expected %s"):format(what, name, table.concat(names, ', ')),
+        near = M.nearest(name, names), fix = 'leave it out, or name one of those' })
+    end
+  end
+end
+
 --- True for an error made by raise.
 function M.is(e) return getmetatable(e) == UserError end
 

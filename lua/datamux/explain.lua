@@ -132,7 +132,7 @@ One update reads rows x N (x train.accumulate) texts, and an epoch must hold at 
 
   datamux recipes/quickstart.lua train.rows=5000       refused: 25,000 texts of 12,000
   datamux recipes/quickstart.lua train.rows=16]],
-           fix = 'fewer rows: train.rows=8 warmup.rows=8' },
+           fix = 'fewer rows (train.rows, warmup.rows), or a smaller mux.n' },
 
   E217 = { 'no such run', [[
 A run is named by its folder, by NAME/latest, or by its id where that is unique.
@@ -205,9 +205,9 @@ files they enclose cells.]],
            fix = 'correct that line' },
 
   E305 = { 'a record that cannot be used', [[
-A text that is not valid UTF-8, is empty where a text is needed, or a label that is no number where
-one is expected. The message gives file and line. `iconv -f latin1 -t utf8` converts the most common
-case.]],
+A text that is not valid UTF-8 or is empty where a text is needed, a label that is empty or no number
+where one is expected. The message gives file and line. `iconv -f latin1 -t utf8` converts the most
+common case.]],
            fix = 'correct that line; iconv -f latin1 -t utf8 converts old text' },
 
   E306 = { 'no examples, or too few', [[
@@ -330,6 +330,14 @@ with config.json, or the name of one in the cache (datamux model ls, datamux mod
   datamux runs ls
   datamux predict runs/sst2_n20/latest texts.txt]],
            fix = 'datamux runs ls' },
+
+  E707 = { 'a model with a strategy of a recipe', [[
+The model was trained with a multiplexer or demultiplexer that its recipe registers, and reading the
+model needs it again. A run keeps its recipe.lua, which is run for that as recipes are. A model folder
+keeps one beside config.json; the folder may be from somebody else, so that recipe is run only with
+--trust. In Lua: dm.load(FOLDER, { trust = true }), or dm.register.mux(...) before dm.load.
+
+  datamux predict FOLDER texts.txt --trust        after reading FOLDER/recipe.lua]] },
 
   E801 = { 'not here, and not to be downloaded now', [[
 The file is neither in $DATAMUX_DATA nor in the cache, and its download failed, is switched off

@@ -15,7 +15,7 @@ local M = {}
 
 local WEIGHTS = { 'model.safetensors', 'pytorch_model.bin' }            -- the first that is there is taken
 local OTHERS = { 'vocab.txt', 'vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json',
-                 'special_tokens_map.json', 'README.md' }
+                 'special_tokens_map.json', 'README.md', 'recipe.lua' }
 
 local function root() return cache.root() .. '/models' end
 

@@ -17,8 +17,8 @@ local function is_script(text) return loadstring(text:gsub('^#[^\n]*', '') .. '\
 
 --- Loads a recipe file: the recipe, or nil when it was a script (does not end with a return). recipes/NAME.lua that is
 --- not here is the installed one. `rest` becomes arg. o: { script (it may be one, which runs as any Lua program; a
---- recipe runs in the sandbox), trust (no sandbox), words (key=value, for dm.arg) }. Raises E207, E208, E222, and what
---- the recipe's own keys raise.
+--- recipe runs in the sandbox), trust (no sandbox), words (key=value, for dm.arg) or config (what dm.arg is told, see
+--- recipe.early) }. Raises E207, E208, E222, and what the recipe's own keys raise.
 function M.load(path, rest, o)
   o = o or {}
   local sys = require 'datamux.sys'
@@ -37,7 +37,7 @@ function M.load(path, rest, o)
   end
   local chunk, why = loadfile(path)
   if not chunk then errors.raise('E208', { what = why, fix = 'correct that line; a recipe is Lua' }) end
-  require('datamux.recipe').early = { words = o.words or {}, asked = {} }
+  require('datamux.recipe').early = { words = o.words or {}, asked = {}, config = o.config }
   local script, sandbox = o.script and is_script(sys.read(path)), require 'datamux.sandbox'
   if not (script or o.trust or sandbox.trusted) then setfenv(chunk, sandbox.environment(path)) end
   local old = arg

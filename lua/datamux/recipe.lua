@@ -97,14 +97,26 @@ end
 
 -- -- reading early ------------------------------------------------------------------------------------------
 
---- While a recipe file is loaded: the words key=value of its command line, and the paths that arg was asked for.
-M.early = { words = {}, asked = {} }
+--- While a recipe file is loaded: the words key=value of its command line, and the paths that arg was asked for; of one
+--- that is loaded for a model that was trained by it, the configuration it had then.
+M.early = { words = {}, asked = {}, config = nil }
+
+local function value_at(config, path)
+  for part in path:gmatch '[^.]+' do config = type(config) == 'table' and config[part] or nil end
+  return config
+end
 
 --- What key=value says of a key while the recipe is read: the value of the command line, else of DATAMUX_SET, else
 --- `default`. name: as on the command line. Raises E201, E202, E206 as the words themselves do.
 function M.arg(name, default)
-  local path, value = override.complete(name, 'dm.arg'), default
+  local path, entry = override.complete(name, 'dm.arg')
+  local value = default
   M.early.asked[path] = true
+  if M.early.config then
+    value = value_at(M.early.config, entry.at or path)
+    if value == nil then value = default end
+    return value
+  end
   local function look(words, where)
     for _, word in ipairs(words) do
       local o = override.read(word, ('%s (%s)'):format(where, word))
@@ -151,7 +163,8 @@ end
 
 --- The configuration of a recipe table. o: { overrides = { 'key=value', .. }, set (words as one text, DATAMUX_SET),
 --- configs (files that return tables), file (of the recipe, for messages), cuda (whether a GPU is used, for profile
---- auto) }. Returns the nested configuration, and a list of { path, value, from, default }.
+--- auto), alone (what is said above the recipe is not known yet: only names and types are checked) }. Returns the
+--- nested configuration, and a list of { path, value, from, default }.
 --- Raises a user error (class 2) for unknown keys, wrong types, values out of range or that do not fit together.
 function M.resolve(t, o)
   local values, profiles, own, defaults = {}, t.profiles or {}, {}, {}
@@ -180,7 +193,7 @@ function M.resolve(t, o)
   above(values)
   values.profile = { value = profile, from = said.profile and said.profile.value == profile and said.profile.from
                                              or 'derived' }
-  if not (values.task and values.task.value) then
+  if not (o.alone or values.task and values.task.value) then
     errors.raise('E210', { what = "'task' is missing", where = o.file,
                            fix = "task = 'sst2' in the recipe, or task=sst2" })
   end
@@ -195,7 +208,7 @@ function M.resolve(t, o)
   end
   local config = nested(values)
   config.folder = (o.file or ''):match '^.*/'
-  cross_checks(config)
+  if not o.alone then cross_checks(config) end
   local list = {}
   schema.each(function(path)
     local v = values[path]
@@ -215,7 +228,8 @@ function M.words(c)
   return ('N = %d, %s, %s%s'):format(c.mux.n, c.model.kind, c.mux.kind, channels)
 end
 
---- Makes a recipe of its table; keys are checked at once. file: for messages (default: the chunk that calls).
+--- Makes a recipe of its table; names and types of keys are checked at once, what fits together when it is resolved.
+--- file: for messages (default: the chunk that calls).
 function M.new(t, file)
   local self = setmetatable({ table = t, file = file }, Recipe)
   for level = 2, file and 1 or 12 do
@@ -226,7 +240,7 @@ function M.new(t, file)
       break
     end
   end
-  M.resolve(t, { file = self.file })
+  M.resolve(t, { file = self.file, alone = true })
   return self
 end
 

@@ -4,6 +4,7 @@
 --           model.safetensors    the best weights
 --           vocab.txt | vocab.json merges.txt | spm.model
 --           README.md            model card          SHA256SUMS
+--           recipe.lua           where strategies of the model are the recipe's own (docs/extending.md)
 --
 -- A run writes config.json and the tokenizer when it starts, so that each of its checkpoints can be used at any time,
 -- and the weights and the card when it ends. A folder of another program (see import) is loaded as it is; exported, it
@@ -22,6 +23,7 @@ local infer = require 'datamux.infer'
 local json = require 'datamux.json'
 local recipe = require 'datamux.recipe'
 local safetensors = require 'datamux.safetensors'
+local sandbox = require 'datamux.sandbox'
 local schema = require 'datamux.schema'
 local scope = require 'datamux.scope'
 local sums = require 'datamux.sums'
@@ -82,13 +84,41 @@ local function describe(config, data)
   return out
 end
 
--- The part of a decoded config.json that is a recipe's configuration.
-local function configuration(t, path)
+-- The first of a configuration's strategies that nobody registered, or nil.
+local function absent(config)
+  for _, s in ipairs(fit.own(config)) do
+    if not s.registered then return s end
+  end
+end
+
+-- Registers a configuration's own strategies by the recipe beside the model. That of a run is run as recipes are; a
+-- folder may be a stranger's: its recipe is run where it is trusted.
+local function register(config, at, trust)
+  local strategy, dir = absent(config), at.run or at.folder
+  if not strategy then return end
+  local file = dir .. '/recipe.lua'
+  local what = ("%s: %s is '%s', which "):format(dir, strategy.key, strategy.name)
+  if sys.kind(file) == 'file' then
+    if not (at.run or trust or sandbox.trusted) then
+      errors.raise('E707', { what = what .. 'the recipe beside the model registers, and that may do everything',
+                             fix = ('--trust, if you know %s'):format(file) })
+    end
+    local early = recipe.early
+    require('datamux.launch').load(file, {}, { config = config, trust = trust })
+    recipe.early = early
+    if not absent(config) then return end
+  end
+  errors.raise('E707', what .. 'no recipe here registers\n  fix: copy the recipe that does to ' .. file)
+end
+
+-- The part of a decoded config.json that is a recipe's configuration. at, trust: see register.
+local function configuration(t, path, at, trust)
   local own = {}
   for _, e in ipairs(schema.root.entries) do
     if t[e.name] ~= nil then own[e.name] = t[e.name] end
   end
   if t.task == 'own' then own.task = t.own end                        -- files of a person's own
+  register(own, at, trust)
   local ok, config = pcall(recipe.resolve, own, { file = path })
   if not ok then errors.raise('E702', ('%s: %s'):format(path, tostring(config))) end
   return config
@@ -103,20 +133,20 @@ local function decode(path)
 end
 
 -- The configuration of a run from its own config.json: path -> { value, from }.
-local function run_configuration(run)
-  local path = run .. '/config.json'
+local function run_configuration(at, trust)
+  local path = at.run .. '/config.json'
   local flat, nested = decode(path), {}
   schema.each(function(key, leaf)
-    local e, at = flat[key], nested
+    local e, part_of = flat[key], nested
     if type(e) ~= 'table' then return end
     key = leaf.at or key
     for part in key:gmatch '([^.]+)%.' do
-      at[part] = at[part] or {}
-      at = at[part]
+      part_of[part] = part_of[part] or {}
+      part_of = part_of[part]
     end
-    at[key:match '[^.]+$'] = e.value
+    part_of[key:match '[^.]+$'] = e.value
   end)
-  return configuration(nested, path)
+  return configuration(nested, path, at, trust)
 end
 
 -- -- writing ---------------------------------------------------------------------------------------------------------
@@ -139,7 +169,7 @@ local function copy_file(file, path)
 end
 
 -- Makes the whole model folder `dir` beside its place and puts it there. o: { config, data, weights (a mapped file) or
--- tensors, results, count (parameters), card (its text, else it is made) }.
+-- tensors, results, count (parameters), card (its text, else it is made), from (the run or folder it is made of) }.
 local function write_folder(dir, o)
   local aside = dir .. '.tmp-' .. sys.pid()
   sys.remove(aside)
@@ -151,6 +181,8 @@ local function write_folder(dir, o)
   else
     safetensors.write(aside .. '/' .. WEIGHTS, o.tensors)
   end
+  local own = o.from and #fit.own(o.config) > 0 and sys.read(o.from .. '/recipe.lua')
+  if own then sys.write(aside .. '/recipe.lua', own) end
   sys.write(aside .. '/README.md', o.card or card.text(o.config, o.data, o.results, o.count))
   sums.write(aside)
   sys.remove(dir)
@@ -170,7 +202,7 @@ function M.finish(session, results)
   local run = session.run_dir
   local link = session.at.best and 'best' or 'last'
   if sys.kind(run .. '/checkpoints/' .. link) ~= 'directory' then return end
-  write_folder(run .. '/model', { config = session.config, data = session.data, results = results,
+  write_folder(run .. '/model', { from = run, config = session.config, data = session.data, results = results,
     weights = checkpoint.weights(run, link).file.file, count = session.model:count() })
 end
 
@@ -233,8 +265,8 @@ local function read_published(dir, t)
   return { config = config, data = data }
 end
 
--- { config, data = { tok, label_names, output } } of a model folder.
-local function read_description(dir)
+-- { config, data = { tok, label_names, output } } of a model folder. at, trust: see register.
+local function read_description(dir, at, trust)
   local path = dir .. '/config.json'
   local t = decode(path)
   if type(t.datamux) ~= 'table' then
@@ -248,7 +280,7 @@ local function read_description(dir)
   if t.datamux.published then return read_published(dir, t) end
   local labels = {}
   for id, name in pairs(t.id2label or {}) do labels[(tonumber(id) or -1) + 1] = name end
-  local config = configuration(t, path)
+  local config = configuration(t, path, at, trust)
   local data = { label_names = labels, output = t.output, pairs = t.pairs, int8 = t.datamux.int8,
                  scores = scores_of(t.datamux.scores) }
   if fit.images(config) then
@@ -260,10 +292,10 @@ local function read_description(dir)
 end
 
 -- The description of a run: of its model folder, else (a run of an older version) from its data.
-local function run_description(run)
-  local dir = run .. '/model'
-  if sys.kind(dir .. '/config.json') == 'file' then return read_description(dir) end
-  local config = run_configuration(run)
+local function run_description(at, trust)
+  local dir = at.run .. '/model'
+  if sys.kind(dir .. '/config.json') == 'file' then return read_description(dir, at, trust) end
+  local config = run_configuration(at, trust)
   return { config = config, data = assemble.data(config) }
 end
 
@@ -322,13 +354,13 @@ local function results_of(at)
 end
 
 -- The description, file of weights and step of a run or of a folder of ours.
-local function open(at)
+local function open(at, trust)
   if at.run then
     local which = at.which or (sys.kind(at.run .. '/checkpoints/best') == 'directory' and 'best' or 'last')
-    local d, w = run_description(at.run), checkpoint.weights(at.run, which)
+    local d, w = run_description(at, trust), checkpoint.weights(at.run, which)
     return d, w.file, w.step
   end
-  local d = read_description(at.folder)
+  local d = read_description(at.folder, at, trust)
   if sys.kind(at.folder .. '/' .. WEIGHTS) ~= 'file' then
     errors.raise('E706', at.folder .. ': there is no model.safetensors in it yet\n  fix: give the run directory '
       .. 'instead, or finish the run')
@@ -371,13 +403,15 @@ end
 --- MUX-PLM, or the name of one that is in the cache (see hub.lua). o: { allow = { missing = true, unexpected = true }
 --- }: tensors that may be missing (they get their initial values) or left over; o.int8: its products in int8
 --- (see infer.int8); o.bf16: in bf16, and from then on whatever this process computes (see scope.precision); o.ids: see
---- import.load. Raises (code 7) for what is damaged or does not fit, tensor by tensor.
+--- import.load; o.trust: the recipe beside a model folder may register the strategies that the model names, and do
+--- whatever else is in it. Raises (code 7) for what is damaged or does not fit, tensor by tensor.
 --- Returns { model, tokenizer, labels, n, output ('classify' | 'regress' | 'tag'), pairs (whether it reads two texts),
 --- scores ({ metric, value, accuracy } on its dev set, as its report or its folder says; nil where it says nothing),
 --- images (whether it reads images; those have no tokenizer), dtype ('f32' | 'bf16' | 'int8'), config, path, step,
 --- report }.
 function M.load(path, o)
   o = o or {}
+  errors.options('dm.load', o, { 'allow', 'int8', 'bf16', 'ids', 'trust' })
   local at = locate(path)
   if o.bf16 then
     if o.int8 then errors.raise('E215', { what = 'bf16 and int8, expected one of them', fix = 'leave out one' }) end
@@ -388,7 +422,7 @@ function M.load(path, o)
   if at.folder and import.is(at.folder) then
     d, file, net, report = open_published(at.folder, path, o.ids)
   else
-    d, file, step = open(at)
+    d, file, step = open(at, o.trust)
     if o.bf16 then refuse_bf16(d, path) end
     net, report = network(d, file, path, o.allow or {})
   end
@@ -428,7 +462,8 @@ function M.export(path, o)
     or { tok = m.tokenizer, label_names = m.labels, output = m.output, pairs = m.pairs, height = m.data.height,
          width = m.data.width, scores = m.scores }
   data.int8 = m.dtype == 'int8' or nil
-  write_folder(dir, { config = m.config, weights = not (foreign or packing) and m.file.file or nil,
+  write_folder(dir, { from = at.run or at.folder, config = m.config,
+    weights = not (foreign or packing) and m.file.file or nil,
     tensors = packing and infer.int8_tensors(m.model) or m.model:named(), count = m.model:count(),
     data = data, results = results_of(at),
     card = m.data.published and sys.read(at.folder .. '/README.md') or nil })
@@ -461,6 +496,7 @@ end
 --- Answers to a list of texts (for pair tasks { a, b } each), in their order: { label, score, scores } each, as
 --- predict.answers. o: see predict.new. A model of images takes the path of an IDX file.
 function Model:predict(texts, o)
+  errors.options('predict', o, { 'group', 'ensemble', 'truncate', 'rows' })
   local predict = require 'datamux.predict'
   if not self.images then return predict.answers(self, texts, o) end
   local room = require 'datamux.predict_images'

@@ -28,6 +28,11 @@ local files = {
   ['onelabel.lua'] = "return { task = { type = 'classify', train = 'onelabel.tsv', dev = 'ok.tsv' } }",
   ['newlabel.lua'] = "return { task = { type = 'classify', train = 'ok.tsv', dev = 'newlabel.tsv' } }",
   ['latin.lua'] = "return { task = { type = 'classify', train = 'latin.tsv', dev = 'ok.tsv' } }",
+  ['nolabel.lua'] = "return { task = { type = 'classify', train = 'nolabel.tsv', dev = 'ok.tsv' } }",
+  ['few.lua'] = "return { task = { type = 'classify', train = 'few.tsv', dev = 'ok.tsv' }, mux = { n = 10 }, "
+    .. "model = { layers = 1, width = 32, heads = 2 }, warmup = { steps = 2, rows = 8 }, train = { rows = 8 } }",
+  ['heads.lua'] = "return { task = 'synthetic', model = { width = 64, heads = 3 } }",
+  ['ortho.lua'] = "return { task = 'synthetic', mux = { kind = 'ortho' } }",
   ['empty.lua'] = "return { task = { type = 'classify', train = 'empty.tsv', dev = 'ok.tsv' } }",
   ['header.lua'] = "return { task = { type = 'classify', train = 'header.tsv', dev = 'ok.tsv' } }",
   ['json.lua'] = "return { task = { type = 'classify', train = 'broken.jsonl', dev = 'broken.jsonl' } }",
@@ -42,6 +47,8 @@ local files = {
   ['onelabel.tsv'] = 'sentence\tlabel\ngood film\tpos\nbad film\tpos\n',
   ['newlabel.tsv'] = 'sentence\tlabel\ngood film\tmaybe\n',
   ['latin.tsv'] = 'sentence\tlabel\ngood \233t\233\tpos\nbad film\tneg\n',
+  ['nolabel.tsv'] = 'sentence\tlabel\ngood film\t pos\nfine film\tpos\nbad film\t \n',
+  ['few.tsv'] = 'sentence\tlabel\n',
   ['empty.tsv'] = '',
   ['header.tsv'] = 'sentence\tlabel\n',
   ['broken.jsonl'] = '{"sentence": "a", "label": "x"}\n{"sentence": \n',
@@ -65,6 +72,10 @@ setup(function()
 end)
 
 teardown(function() sys.remove(dir) end)
+
+for k = 1, 59 do
+  files['few.tsv'] = ('%sfilm number %d\t%s\n'):format(files['few.tsv'], k, k % 2 == 0 and 'pos' or 'neg')
+end
 
 -- An edit of a file of those above: what stands there, and what the message says instead.
 local function edit(name, from, to) return { name = name, from = from, to = to } end
@@ -112,6 +123,7 @@ local mistakes = {
   { 'E202', '$D/type.lua', "'mux.n' is '20'", fixed = '$D/type.lua -n', edit = edit('type.lua', "'20'", '20') },
   { 'E202', '$D/scalar.lua', "'train' is 5, expected a table", fixed = '$D/scalar.lua -n',
     edit = edit('scalar.lua', 'train = 5', 'train = {}') },
+  { 'E210', '$D/task.lua', "'task' is missing", fixed = '$D/task.lua task=sst2 -n' },
   { 'E210', '$D/task.lua', "'task' is missing", fixed = '$D/task.lua -n',
     edit = edit('task.lua', '{ mux', "{ task = 'sst2', mux") },
   { 'E202', '$D/unknown.lua', 'did you mean: sst2?', fixed = '$D/unknown.lua -n',
@@ -142,7 +154,14 @@ local mistakes = {
     fixed = Q .. 'data.length=600 model.positions=600 -n' },
   { 'E203', Q .. 'demux.kind=rsa demux.key=own -n', 'demux.key', fixed = Q .. 'demux.kind=rsa demux.key=mux -n' },
   { 'E203', Q .. 'model.kind=plain -n', "'plain'", fixed = Q .. 'model.kind=plain mux.n=1 -n' },
-  { 'E216', Q .. 'train.rows=5000', 'expected', fixed = 'check ' .. Q .. 'train.rows=8 warmup.rows=8' },
+  { 'E203', '$D/ortho.lua -n', "expected 'own'", fixed = '$D/ortho.lua demux.key=own -n' },
+  { 'E203', '$D/heads.lua -n', 'model.heads is 3', fixed = '$D/heads.lua model.heads=2 -n' },
+  { 'E216', Q .. 'train.rows=5000', 'fix: train.rows=2400' },
+  { 'E216', 'check $D/few.lua', 'at most the 59', fixed = 'check $D/few.lua warmup.rows=5 train.rows=5' },
+  { 'E216', 'check $D/few.lua train.accumulate=80', 'at most the 59',
+    fixed = 'check $D/few.lua warmup.rows=5 train.rows=1 train.accumulate=5' },
+  { 'E216', 'check $D/few.lua task.train=ok.tsv', 'at most the 2',
+    fixed = 'check $D/few.lua task.train=ok.tsv mux.n=2 warmup.rows=1 train.rows=1' },
   { 'E501', Q .. 'model.width=16384 model.layers=48', 'not even one row fits' },
   { 'E202', Q .. '-n', 'DATAMUX_SET', 'DATAMUX_SET="train.epochs=x"', fixed = Q .. '-n',
     env = 'DATAMUX_SET="train.epochs=10"' },
@@ -166,6 +185,11 @@ local mistakes = {
     edit = edit('onelabel.tsv', 'film\tpos\n$', 'film\tneg\n') },
   { 'E301', '$D/newlabel.lua', 'newlabel.tsv:2', fixed = 'check $D/newlabel.lua' .. T,
     edit = edit('newlabel.tsv', 'maybe', 'pos') },
+  { 'E301', '$D/newlabel.lua task.labels=a,b,c,d,e,f,g,h,i,j', 'a, b, c, d, e, f, g, h, ... (10 in all)' },
+  { 'E301', 'check $D/few.lua task.text=label task.label=sentence', 'are the columns of texts and labels swapped?',
+    fixed = 'check $D/few.lua task.text=sentence task.label=label warmup.rows=5 train.rows=5' },
+  { 'E305', '$D/nolabel.lua', "nolabel.tsv:4: column 'label' is empty", fixed = 'check $D/nolabel.lua' .. T,
+    edit = edit('nolabel.tsv', '\t \n', '\tneg \n') },
   { 'E305', '$D/latin.lua', 'latin.tsv:2', fixed = 'check $D/latin.lua' .. T,
     edit = edit('latin.tsv', '\233t\233', '\195\169t\195\169') },
   { 'E306', '$D/empty.lua', 'empty.tsv' },

@@ -173,6 +173,19 @@ describe('a demultiplexer', function()
       local y = m:pairs(m:begin(dm.randn(3, 4)), pairs_of(m, { 0, 1, 1 }, { 2, 0, 1 }))
       assert.are.same({ 3, 4 }, y:shape())
     end)
+    for what, inner in pairs {
+      ['returns nil, expected a tensor'] = function() end,
+      ['returns %[3, 8%], expected %[3, 4%]'] = function() return dm.randn(3, 8) end,
+      ['returns %[1, 4%], expected %[3, 4%]'] = function() return dm.randn(1, 4) end } do
+      dm.register.demux('gate', { declare = m.spec.declare, inner = inner })
+      local wrong = Demux.new { kind = 'gate', n = 2, width = 4, rank = 0, init = 0.5, eps = EPS }
+      dm.nn.Module.build(wrong, 1)
+      dm.step(function()
+        h.refuses(function()
+          wrong:pairs(wrong:begin(dm.randn(3, 4)), pairs_of(wrong, { 0, 1, 1 }, { 2, 0, 1 }))
+        end, "inner of demux.kind 'gate' " .. what)
+      end)
+    end
     table.remove(Demux.names)
     h.refuses(function() dm.register.demux('mlp', {}) end, "register: 'mlp' is a demux.kind of the library")
     h.refuses(function() dm.register.demux('half', { declare = function() end }) end,

@@ -293,8 +293,29 @@ describe('a multiplexer', function()
     h.refuses(function() dm.register.mux('mine', { reduce = 'sum' }) end,
       "register: keys of mux.kind 'mine' is nil, expected a function")
     h.refuses(function() mux.get 'hadamrad' end, "mux.kind is 'hadamrad', expected one of hadamard, binary")
-    dm.register.mux('wide', { reduce = 'sum', keys = function() return { 2, 5 }, function() end end })
-    h.refuses(function() keys('wide', 2, 4) end, "mux.kind 'wide': keys are %[2, 5%], expected %[N, C%]")
+    for reduce, published in pairs { sqr = 'sum', sum = 'sqr' } do
+      h.refuses(function()
+        dm.register.mux('wide', { reduce = reduce, published = published, keys = function() end })
+      end, "%l+ of mux.kind 'wide' is 'sqr', expected sqrt, mean or sum")
+    end
+    table.remove(mux.names)
+  end)
+
+  it('of a recipe\'s own is refused with its name and field where it makes no keys', function()
+    local function fill(f) return function(o) return { o.n, o.width }, f end end
+    local faults = {
+      { function() return { 2, 5 }, function() end end, 'returns the shape %[2, 5%], expected %[N, C%] or' },
+      { function(o) return { o.n, o.width } end, 'returns table and nil, expected a shape and a function' },
+      { function(o) return o.none.n end, 'raises: .*mux_spec.lua:%d+: ' },
+      { fill(function(v) v[1e9] = 1 end), 'mux_spec.lua:%d+: place 1000000000 of an array of 8, expected 0 to 7' },
+      { fill(function(v) v[-1] = 1 end), 'place %-1 of' },
+      { fill(function(v) v[0] = nil end), 'place 0 is nil, expected a number' },
+      { fill(function(v, normals) v[0] = normals(3)[3] end), 'place 3 of an array of 3' },
+    }
+    for _, f in ipairs(faults) do
+      dm.register.mux('wrong', { reduce = 'sum', keys = f[1] })
+      h.refuses(function() keys('wrong', 2, 4) end, "keys of mux.kind 'wrong' .*" .. f[2])
+    end
     table.remove(mux.names)
   end)
 end)

@@ -65,6 +65,17 @@ describe('a finished model', function()
     assert.are.equal(2, e.code)
   end)
 
+  it('is loaded and asked with the options that there are', function()
+    local m = dm.load(run)
+    for what, fn in pairs {
+      ["dm.load: unknown option 'int9', expected allow, int8"] = function() dm.load(run, { int9 = true }) end,
+      ["predict: unknown option 'ensembel', expected group"] = function() m:predict({ 'a' }, { ensembel = 2 }) end } do
+      local ok, e = pcall(fn)
+      assert.is_false(ok)
+      assert.is_truthy(tostring(e):find(what, 1, true), tostring(e))
+    end
+  end)
+
   it('is refused when damaged, and says what is', function()
     saved.finish(session, {})
     local folder = run .. '/model'

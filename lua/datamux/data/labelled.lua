@@ -6,6 +6,8 @@ local records = require 'datamux.data.records'
 
 local M = {}
 
+local FEW = 8                    -- labels that a message lists
+
 local function refuse(r, record, ...) errors.raise('E305', ('%s: '):format(r:where(record)) .. (...)) end
 
 -- The text in a column of a record, checked.
@@ -17,6 +19,18 @@ local function text_of(r, record, get, name)
   end
   if reader.invalid_utf8(v) then refuse(r, record, 'the text is not valid UTF-8') end
   return (v:gsub('%s+$', ''))
+end
+
+-- The label in a column of a record, without blanks at its ends.
+local function label_of(r, record, get, name)
+  local v, why = get(record)
+  if v == nil then refuse(r, record, why) end
+  if type(v) == 'table' or type(v) == 'userdata' then
+    refuse(r, record, ("column '%s' is %s, expected a label"):format(name, type(v) == 'table' and 'a table' or 'null'))
+  end
+  v = tostring(v):match '^%s*(.-)%s*$'
+  if v == '' then refuse(r, record, ("column '%s' is empty, expected a label"):format(name)) end
+  return v
 end
 
 local function array(kind, list, n)
@@ -39,12 +53,30 @@ local function sorted(seen)
   return names
 end
 
+-- The first few of many, in words.
+local function few(values)
+  if #values <= FEW then return table.concat(values, ', ') end
+  return ('%s, ... (%d in all)'):format(table.concat(values, ', ', 1, FEW), #values)
+end
+
+-- What to say where nearly every example has a label of its own (seen: how many there are): why, and a fix.
+local function swapped(spec, seen, list)
+  if #list < 20 or seen < 0.9 * #list then return nil end
+  return ('%d of %d labels are different: are the columns of texts and labels swapped?'):format(seen, #list),
+    ('task.text=%s task.label=%s'):format(spec.label, spec.text)
+end
+
 local function label_numbers(r, list, lines, spec)
-  local values, number = spec.values or spec.labels, {}
-  if not values then
-    local seen = {}
-    for _, v in ipairs(list) do seen[v] = true end
-    values = sorted(seen)
+  local seen, number = {}, {}
+  for _, v in ipairs(list) do seen[v] = true end
+  local there = sorted(seen)
+  local values = spec.values or spec.labels or there
+  local why, fix = swapped(spec, #there, list)
+  if values == there then
+    if why then
+      errors.raise('E301', { what = ("%s: column '%s' holds no labels"):format(r.path, spec.label), why = why,
+                             fix = fix })
+    end
     if #values < 2 then
       errors.raise('E301', ("%s: every label is '%s', expected at least two different ones"):format(r.path, values[1]))
     end
@@ -53,8 +85,8 @@ local function label_numbers(r, list, lines, spec)
   local out = ffi.new('int32_t[?]', #list)
   for i, v in ipairs(list) do
     if not number[v] then
-      errors.raise('E301', ("%s:%d: label is '%s', expected one of %s"):format(r.path, lines[i], v,
-        table.concat(values, ', ')))
+      errors.raise('E301', { what = ("%s:%d: label is '%s', expected one of %s"):format(r.path, lines[i], v,
+        few(values)), why = why, fix = fix })
     end
     out[i - 1] = number[v]
   end
@@ -66,7 +98,7 @@ end
 --- order of labels), format, header, corrupt = 'skip' to pass over rows of the wrong width }. Returns
 --- { n, texts, pairs, labels = int32[n] or scores = double[n], lines (line of each), label_names, path, skipped }.
 --- Raises (code 3) with file and line for a row that does not fit, a label outside the set, a score that is no number,
---- text that is not UTF-8; with the file for one without examples.
+--- text that is not UTF-8, an empty label; with the file for one without examples.
 function M.read(path, spec)
   local r = records.open(path, { format = spec.format, header = spec.header, keep = spec.corrupt == 'skip' })
   local text, pair = r:column(spec.text), spec.pair and r:column(spec.pair)
@@ -82,13 +114,12 @@ function M.read(path, spec)
       set.texts[n] = text_of(r, record, text, spec.text)
       if pair then set.pairs[n] = text_of(r, record, pair, spec.pair) end
       if label then
-        local v, why = label(record)
-        if v == nil then refuse(r, record, why) end
-        values[n] = tostring(v)
+        local v = label_of(r, record, label, spec.label)
+        values[n] = v
         if spec.output == 'regress' then
           local score = tonumber(v)
           if not score or score ~= score or math.abs(score) == math.huge then
-            refuse(r, record, ("column '%s' is '%s', expected a number"):format(spec.label, tostring(v)))
+            refuse(r, record, ("column '%s' is '%s', expected a number"):format(spec.label, v))
           end
           values[n] = score
         end

@@ -28,6 +28,22 @@ local image_task, image_model = { mnist = true }, { cnn = true, mlp = true }
 --- Whether a configuration's model reads images.
 function M.images(c) return image_model[c.model.kind] or false end
 
+--- The strategies of a configuration that are not the library's: { key, name, registered (whether a recipe here did) }
+--- each. Of a part that is missing there are none.
+function M.own(c)
+  local out = {}
+  local function look(part, room)
+    local name = c[part] and c[part].kind
+    local whose = name and room.whose(name)
+    if name and whose ~= 'library' then
+      out[#out + 1] = { key = part .. '.kind', name = name, registered = whose == 'recipe' }
+    end
+  end
+  look('mux', c.model and M.images(c) and imagemux or mux)
+  look('demux', demux)
+  return out
+end
+
 local function refuse_images(c)
   if c.warmup.steps > 0 then
     return ('warmup.steps is %d with images, expected 0'):format(c.warmup.steps), 'warmup.steps=0'

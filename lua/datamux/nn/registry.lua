@@ -1,4 +1,6 @@
 -- registry.lua -- class Registry: strategies by name; the library's own are loaded at first use, recipes add theirs.
+local errors = require 'datamux.errors'
+
 local Registry = {}
 Registry.__index = Registry
 
@@ -49,6 +51,26 @@ function Registry:register(name, spec)
   for _, list in ipairs(self.following) do append(list, name) end
   self.specs[name] = spec
 end
+
+--- Raises what is wrong with a field of a strategy that a recipe registered, and where the field is written.
+function Registry:fault(name, field, why)
+  local f = self:get(name)[field]
+  local at = type(f) == 'function' and debug.getinfo(f, 'S')
+  errors.raise('E208', { what = ("%s of %s '%s' %s"):format(field, self.what, name, why),
+    where = at and ('%s:%d'):format(at.source:gsub('^@', ''), at.linedefined) or nil,
+    fix = ("correct %s in the spec of '%s'; docs/extending.md has examples"):format(field, name) })
+end
+
+--- What a field of a strategy returns for these arguments; what it raises is a fault of it.
+function Registry:call(name, field, ...)
+  local ok, a, b = pcall(self:get(name)[field], ...)
+  if ok then return a, b end
+  if errors.is(a) then error(a, 0) end
+  self:fault(name, field, 'raises: ' .. tostring(a))
+end
+
+--- Whose a strategy of this name is: 'library', 'recipe', or nil where there is none.
+function Registry:whose(name) return self.own[name] and 'library' or self.specs[name] and 'recipe' or nil end
 
 --- The spec of a name; raises with the list where there is none.
 function Registry:get(name)

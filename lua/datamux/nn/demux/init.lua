@@ -30,6 +30,9 @@ Demux.names = registry.names
 --- Adds a demultiplexer; see the head of this file. Raises for a name of the library or a spec that lacks a field.
 function Demux.register(name, spec) registry:register(name, spec) end
 
+--- Whose a strategy of this name is: 'library', 'recipe', or nil where there is none.
+function Demux.whose(name) return registry:whose(name) end
+
 --- The strategy of a name; raises with the list where there is none.
 function Demux.get(name) return registry:get(name) end
 
@@ -64,8 +67,8 @@ end
 function Demux.new(o)
   local spec = Demux.get(o.kind)
   local inner = o.rank > 0 and o.rank or o.width
-  local self = Module.init(Demux, { kind = o.kind, spec = spec, n = o.n, rank = o.rank, dropout = o.dropout or 0,
-                                    sites = 1, args = { act = 'gelu' } })
+  local self = Module.init(Demux, { kind = o.kind, spec = spec, n = o.n, rank = o.rank, cols = inner,
+                                    dropout = o.dropout or 0, sites = 1, args = { act = 'gelu' } })
   spec.declare(self, { n = o.n, width = o.width, inner = inner, init = o.init, eps = o.eps, key = o.key })
   if spec.own_norm then return self end
   if o.rank > 0 then self:child('up', require('datamux.nn.linear').new(inner, o.width, { init = o.init })) end
@@ -90,8 +93,17 @@ function Demux:plan(pairs, who, where, n)
   if self.spec.plan then self.spec.plan(self, pairs, who, where, n) end
 end
 
---- The inner layer for pairs -> [n, C or rank].
-function Demux:inner(state, pairs) return self.spec.inner(self, state, pairs) end
+--- The inner layer for pairs -> [n, C or rank]. Raises E208 for a recipe's own that returns something else.
+function Demux:inner(state, pairs)
+  local y = self.spec.inner(self, state, pairs)
+  if type(y) ~= 'table' or not y.c then
+    registry:fault(self.kind, 'inner', ('returns %s, expected a tensor'):format(tostring(y)))
+  elseif y:cols() ~= self.cols or y:rows() ~= pairs.who:numel() then
+    registry:fault(self.kind, 'inner', ('returns [%d, %d], expected [%d, %d]: a row a pair, %s'):format(y:rows(),
+      y:cols(), pairs.who:numel(), self.cols, self.rank > 0 and 'demux.rank columns' or 'model.width columns'))
+  end
+  return y
+end
 
 --- From the inner layer (or a mean of it, with a rank) to the instance's state: widen, norm.
 function Demux:finish(x)

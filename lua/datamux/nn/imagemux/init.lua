@@ -20,6 +20,9 @@ function M.register(name, spec) registry:register(name, spec) end
 --- Appends the names to `list`, now and whenever one is registered.
 function M.follow(list) registry:follow(list) end
 
+--- Whose a strategy of this name is: 'library', 'recipe', or nil where there is none.
+function M.whose(name) return registry:whose(name) end
+
 --- The strategy of a name, nil for 'none'; raises with the list where there is none.
 function M.get(name)
   if name ~= 'none' then return registry:get(name) end
