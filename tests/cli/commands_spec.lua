@@ -137,6 +137,25 @@ describe('datamux check', function()
     has(out, '10 repeated', '1 also in train', 'x 50.0 %, y 50.0 %', '40 cut off at 5', 'raise data.length', 'ready')
     sys.remove(dir)
   end)
+
+  it('misses labels in train that somebody named, and none that only follow from others', function()
+    local dir = command.scratch()
+    for _, name in ipairs { 'train', 'dev' } do
+      sys.write(('%s/%s.conll'):format(dir, name), ('Anna B-PER\nleft O\n\n'):rep(4))
+    end
+    local function check(labels)
+      sys.write(dir .. '/r.lua', ([[return { task = { type = 'tag', train = 'train.conll', dev = 'dev.conll'%s },
+        mux = { n = 2 }, model = { layers = 1, width = 16, heads = 2 }, data = { length = 5 },
+        warmup = { steps = 0 }, train = { epochs = 1, rows = 2 } }]]):format(labels))
+      local code, out, err = command.run('check ' .. dir .. '/r.lua')
+      assert.are.equal(0, code, err)
+      has(out, 'O 50.0 %, B-PER 50.0 %')
+      return out
+    end
+    assert.is_nil(check(''):find('no train text has', 1, true))
+    has(check ", labels = { 'O', 'B-PER', 'I-PER' }", "no train text has the label 'I-PER'")
+    sys.remove(dir)
+  end)
 end)
 
 describe('datamux new', function()

@@ -184,7 +184,7 @@ local function lengths(list)
 end
 
 function actions.stats(o)
-  local columns, json = require 'datamux.columns', require 'datamux.json'
+  local columns, facts, json = require 'datamux.columns', require 'datamux.data.facts', require 'datamux.json'
   local cache, all = require 'datamux.data.cache', json.list {}
   local rows, seen = { { 'split', 'texts', 'labels', 'words min', 'mean', 'max', 'repeated', 'in train' } }, {}
   local set = o.task ~= 'synthetic' and find(o.task)
@@ -193,28 +193,20 @@ function actions.stats(o)
       or set and k > 1 and not cache.look(set.folder, set.files[k])
     if not absent then
       local list, as_read = examples(o.task, split)
-      local many = as_read.scores or as_read.gold               -- numbers and tags are not counted by value
-      local labels, own, repeated, shared, names = {}, {}, 0, 0, {}
+      local about, own, repeated, shared = facts.of(as_read), {}, 0, 0
       for _, e in ipairs(list) do
         local text = e.text .. (e.pair and '\0' .. e.pair or '')
-        if many then e.label = nil end
-        if e.label and not labels[e.label] then names[#names + 1] = e.label end
-        if e.label then labels[e.label] = (labels[e.label] or 0) + 1 end
         if own[text] then repeated = repeated + 1 end
         if k > 1 and seen[text] then shared = shared + 1 end
         own[text] = true
       end
       if k == 1 then seen = own end
-      table.sort(names)
-      local parts = {}
-      for i, name in ipairs(names) do
-        parts[i] = ('%s %d (%.1f %%)'):format(name, labels[name], 100 * labels[name] / #list)
-      end
       local least, mean, most = lengths(list)
-      all[#all + 1] = { split = split, n = #list, labels = labels, words = { min = least, mean = mean, max = most },
-                        repeated = repeated, in_train = k > 1 and shared or nil }
-      rows[#rows + 1] = { split, tostring(#list), table.concat(parts, ', '), tostring(least), ('%.1f'):format(mean),
-                          tostring(most), tostring(repeated), k > 1 and tostring(shared) or '-' }
+      all[#all + 1] = { split = split, n = #list, labels = about.labels, scores = about.scores,
+                        words = { min = least, mean = mean, max = most }, repeated = repeated,
+                        in_train = k > 1 and shared or nil }
+      rows[#rows + 1] = { split, tostring(#list), facts.text(about, as_read.label_names, true), tostring(least),
+                          ('%.1f'):format(mean), tostring(most), tostring(repeated), k > 1 and tostring(shared) or '-' }
     end
   end
   return emit(o, all, columns.text(rows))
