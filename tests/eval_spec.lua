@@ -68,7 +68,9 @@ describe('a set to score on', function()
   it('is refused where it does not suit the model', function()
     refused('E301', "label 'pos' is not one of the model's labels {negative, positive}", score_set.open, model,
       file('pos.tsv', table_of(9, { 'negative', 'pos' })), {})
-    refused('E303', "no file 'deb'", score_set.open, model, 'deb', {})
+    refused('E303', "there is no 'deb', .*%(dev, train%).*fix: datamux eval .+ dev", score_set.open, model, 'deb', {})
+    refused('E303', "there is no 'test'", score_set.open, model, 'test', {})
+    refused('E303', "'glue/sst2:deb': no such split", score_set.open, model, 'glue/sst2:deb', {})
     refused('E219', "'sst3' is no GLUE task", score_set.open, model, 'glue/sst3:dev', {})
     refused('E200', 'conll', score_set.open, model, file('x.conll', 'a O\n'), {})
   end)
@@ -146,11 +148,11 @@ describe('datamux bench', function()
 
   it('shows what a model scored, under the name of its metric, and nothing where that is unknown', function()
     local function shown(model_name, more)
-      local code, out, err = command(('bench %s --texts 16 --repeats 1 -o csv %s'):format(model_name, more or ''))
+      local code, out, err = command(('bench %s --texts 16 --repeats 1 %s'):format(model_name, more or ''))
       assert.are.equal(0, code, err)
-      local head, line = out:match '^([^\n]*)\n([^\n]*)'
-      assert.is_truthy(head:find(',GiB,accuracy,$/1M', 1, true), head)
-      return line:match ',([^,]*),[^,]*$'
+      local head, line = out:match '^([^\n]*)\n[^\n]*\n([^\n]*)'
+      assert.is_truthy(head:find 'GiB |%s+accuracy |%s+$/1M |$', head)
+      return line:match '|%s+([^|]-) |[^|]*|$'
     end
     assert.are.equal('-', shown(run))
     sys.write(run .. '/report.json', '{"metric":"accuracy","value":0.75,"accuracy":0.75,'
@@ -165,6 +167,14 @@ describe('datamux bench', function()
     sys.write(run .. '/report.json', '{"metric":"f1","value":0.5}')
     assert.are.equal('0.5000 f1', shown(run))
     os.remove(run .. '/report.json')
+  end)
+
+  it('is CSV with numbers alone, under the names that JSON has', function()
+    local code, out, err = command(('bench %s --texts 16 --repeats 1 -o csv'):format(run))
+    assert.are.equal(0, code, err)
+    local head, line = out:match '^([^\n]*)\n([^\n]*)'
+    assert.is_truthy(head:find('test,texts_per_second,sd,speed_up,p50_ms,p99_ms,gib,', 1, true), head)
+    assert.is_truthy(line:find ',model,[%d.e+]+,[%d.e-]+,,[%d.]+,[%d.]+,[%d.]+,,,,,', line)
   end)
 
   it('measures two models in turns', function()

@@ -5,9 +5,9 @@ local plural = require 'datamux.plural'
 local M = {}
 
 local function metrics(r)
-  if not r or not r.accuracy then return 'Not measured.' end
+  if not r or not r.value then return 'Not measured.' end
   local out = { '| measure | value |', '| --- | --- |',
-    ('| accuracy, mean of %s | %.4f (std %.4f) |'):format(plural.of(#r.groupings, 'random grouping'), r.accuracy,
+    ('| %s, mean of %s | %.4f (std %.4f) |'):format(r.metric, plural.of(#r.groupings, 'random grouping'), r.value,
       r.std),
     ('| scored | %d of %d |'):format(r.scored, r.total) }
   if r.retrieval then out[#out + 1] = ('| retrieval accuracy, held-out text | %.4f |'):format(r.retrieval) end
@@ -38,17 +38,20 @@ end
 --- The text of a card. data: { label_names, tok (nil: images), published (a model of another program) }; results: what
 --- Session:results gives, or nil; count: parameters.
 function M.text(config, data, results, count)
-  local task = type(config.task) == 'table' and 'own data' or config.task or 'unnamed data'
+  local own = config.task == 'own'
+  local task = own and config.name or config.task or 'unnamed data'
   local names = data.label_names or {}
   local example = data.tok and { 'reviews.txt', "{ 'a text', 'another' }" }
     or { 'images-idx3-ubyte', "'images-idx3-ubyte'" }
   return table.concat({ ('# %s'):format(config.name), '', first_line(config, task, count), '',
-    '## Use', '', '```', 'datamux predict MODEL_FOLDER ' .. example[1], 'datamux eval MODEL_FOLDER', '```', '',
+    '## Use', '', '```', 'datamux predict MODEL_FOLDER ' .. example[1],
+    'datamux eval MODEL_FOLDER' .. (own and ' FILE' or ''), '```', '',
     ("From Lua: `dm.load('MODEL_FOLDER'):predict(%s)`."):format(example[2]), '',
     (#names > 0 and ('Labels: %s. '):format(table.concat(names, ', ')) or '') .. (data.tok
       and ('Texts are cut after %d tokens (%s).'):format(config.data.length, data.tok.kind) or ''), '',
     '## Results', '', metrics(results), '', '## Data', '',
     data.published and 'A published model in another form; its source says what it was trained on.'
+      or own and 'Trained on files of its maker, which are not part of this folder; scored on others.'
       or ('Trained on the training split of `%s`; scored on its validation split. The licence of the data is that of '
         .. 'its owner.'):format(task),
     config.mux.n > 1 and MATES:format(config.mux.n) or nil }, '\n') .. '\n'

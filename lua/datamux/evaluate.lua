@@ -416,7 +416,8 @@ end
 ---   accuracy (where the task has it), scored, total, seconds,
 ---   per_index = { value of slot 1, .. }, by_length = { { from, to, n, value }, .. },
 ---   flips (how often the answer changes with the neighbours; for scores, how far), interval = { low, high },
----   confusion, per_class (labels; of the first grouping), entities (tags; of the first grouping), label_names }.
+---   confusion, per_class (labels), entities (tags), tables = { grouping = 1, value } (the grouping that those three
+---   are of, and its score), label_names }.
 function M.score(model, set, o, groupings)
   local t = task_of(set)
   local viewed, outs, values, sums = {}, {}, {}, {}
@@ -448,6 +449,7 @@ function M.score(model, set, o, groupings)
   elseif viewed[1].entities then
     r.entities = metrics.entities(viewed[1].gold, viewed[1].got)
   end
+  if r.confusion or r.entities then r.tables = { grouping = 1, value = values[1] } end
   return r
 end
 

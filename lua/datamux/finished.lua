@@ -86,8 +86,8 @@ function M.longest(runs, key)
   return out, by
 end
 
---- What tells one cell of a table from another: task, network, N.
-function M.cell(r) return ('%s|%s|%d'):format(r.task, r.model, r.n) end
+--- What tells one cell of a table from another: task (with the file of one's own), network, N.
+function M.cell(r) return ('%s|%s|%s|%d'):format(r.task, r.values['task.dev'] or '', r.model, r.n) end
 
 local free = { '^log%.', '^save%.', '^expect%.', '^name$', '^device$', '^profile$' }
 

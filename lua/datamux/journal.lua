@@ -43,20 +43,27 @@ end
 --- The records of a run directory; an empty list where it has none.
 function M.read(dir) return M.clean(sys.read(dir .. '/metrics.jsonl') or '') end
 
---- Records as CSV: one row for each, columns in the order first met; missing values are empty.
-function M.csv(list)
-  local names, place = {}, {}
+-- The keys of records, in the order first met.
+local function keys(list)
+  local names, seen = {}, {}
   for _, r in ipairs(list) do
     local own = {}
     for k in pairs(r) do own[#own + 1] = k end
     table.sort(own)
     for _, k in ipairs(own) do
-      if not place[k] then
+      if not seen[k] then
         names[#names + 1] = k
-        place[k] = #names
+        seen[k] = true
       end
     end
   end
+  return names
+end
+
+--- Records as CSV: one row for each; missing values are empty. names: the columns (default: all keys, in the order
+--- first met).
+function M.csv(list, names)
+  names = names or keys(list)
   local out = { table.concat(names, ',') }
   for _, r in ipairs(list) do
     local row = {}

@@ -55,6 +55,11 @@ local function class_rows(r)
   return rows
 end
 
+-- Which grouping the tables are of, beside scores that are means over several: "first grouping, accuracy 0.9738".
+local function alone(r)
+  return r.tables and #r.groupings > 1 and ('first grouping, %s %.4f'):format(r.metric, r.tables.value) or nil
+end
+
 local WIDEST = 12                  -- labels of a confusion matrix that is shown
 
 local function confusion_rows(r)
@@ -103,8 +108,12 @@ local function add_scores(say, r, n)
   end
   if n > 1 and r.per_index and #r.per_index == n then
     local list, least, low, most, high = bars(r.per_index)
-    say('  by slot    min %.3f (slot %d)  max %.3f (slot %d)', least, low, most, high)
-    say('             %s', (list:gsub(('[%d.]+ '):rep(10), '%0\n             ')))
+    if least == most then
+      say('  by slot    all %.3f', least)
+    else
+      say('  by slot    min %.3f (slot %d)  max %.3f (slot %d)', least, low, most, high)
+      say('             %s', (list:gsub(('[%d.]+ '):rep(10), '%0\n             ')))
+    end
   end
   if r.by_length then
     local out = {}
@@ -113,9 +122,11 @@ local function add_scores(say, r, n)
     end
     say('  by length  %s', table.concat(out, '   '))
   end
+  local above = alone(r) and ('\n  of the %s'):format(alone(r)) or ''
   for _, rows in ipairs { class_rows(r) or {}, confusion_rows(r) or {} } do
-    if #rows > 0 then say('') end
+    if #rows > 0 then say('%s', above) end
     for _, line in ipairs(aligned(rows)) do say('  %s', line) end
+    above = ''
   end
 end
 
@@ -264,8 +275,9 @@ function M.markdown(results, config, dir)
     paragraph('Dev: %s%s.', scored(r), best_weights(r))
   end
   table_of(nil, measures(r, config))
-  table_of(r.entities and 'Entities' or 'Labels', class_rows(r))
-  table_of('Confusion', confusion_rows(r))
+  local of = alone(r) and (' (%s)'):format(alone(r)) or ''
+  table_of((r.entities and 'Entities' or 'Labels') .. of, class_rows(r))
+  table_of('Confusion' .. of, confusion_rows(r))
   return (table.concat(out, '\n'))
 end
 

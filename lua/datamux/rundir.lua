@@ -98,7 +98,7 @@ local function environment(o)
     command = json.list(o.args or {}), version = ffi.string(C.dm_version()), luajit = jit.version,
     gemm = ffi.string(C.dm_gemm_library()), device = require('datamux.scope').about(), threads = C.dm_threads(),
     host = first_line '/proc/sys/kernel/hostname', kernel = first_line '/proc/sys/kernel/osrelease', cpu = cpu,
-    tags = o.tags, git = git(o.recipe), folder = require('lfs').currentdir() }
+    tags = o.tags, git = git(o.recipe), recipe = o.recipe, folder = require('lfs').currentdir() }
 end
 
 --- Tags of words key=value, as name -> value; nil where there are none. Raises E200.

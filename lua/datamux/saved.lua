@@ -68,11 +68,20 @@ local function scores_of(r)
   return { metric = r.metric, value = r.value, accuracy = type(r.accuracy) == 'number' and r.accuracy or nil }
 end
 
+-- A task of a person's own without the places of its files, which a model folder leaves behind.
+local function portable(own)
+  local out = {}
+  for k, v in pairs(own) do out[k] = v end
+  out.train, out.dev = nil, nil
+  return out
+end
+
 -- What config.json holds. data: { tok, label_names, output, scores, and pairs or the task as it was read }, or of a
 -- published model what use.data gives, with `given`, its own config.json.
 local function describe(config, data)
   local out = data.published and {} or hugging_face(config, data)
   for k, v in pairs(data.published and data.given or config) do out[k] = v end
+  out.folder, out.own = nil, config.own and portable(config.own)
   out.output, out.pairs = data.output or 'classify', data.pairs
   if out.pairs == nil then out.pairs = data.task ~= nil and data.task.train.pairs ~= nil end
   out.tokenizer = data.tok and { kind = data.tok.kind, lower = data.tok.lower }
@@ -291,12 +300,23 @@ local function read_description(dir, at, trust)
   return { config = config, data = data }
 end
 
--- The description of a run: of its model folder, else (a run of an older version) from its data.
+-- Where the recipe of a run was, which names files beside it.
+local function recipe_folder(run)
+  local env = decode(run .. '/env.json')
+  local folder = (env.recipe or ''):match '^.*/' or ''
+  return folder:sub(1, 1) == '/' and folder or ('%s/%s'):format(env.folder, folder)
+end
+
+-- The description of a run: of its model folder, else (a run of an older version) from its data. at, trust: see register.
 local function run_description(at, trust)
   local dir = at.run .. '/model'
-  if sys.kind(dir .. '/config.json') == 'file' then return read_description(dir, at, trust) end
-  local config = run_configuration(at, trust)
-  return { config = config, data = assemble.data(config) }
+  local d = sys.kind(dir .. '/config.json') == 'file' and read_description(dir, at, trust)
+    or { config = run_configuration(at, trust) }
+  if d.config.task == 'own' then
+    d.config.own, d.config.folder = run_configuration(at, trust).own, recipe_folder(at.run)
+  end
+  d.data = d.data or assemble.data(d.config)
+  return d
 end
 
 --- Fills tensors (name -> Tensor) from an open safetensors file. Returns the load report: sorted lists of names
@@ -451,13 +471,18 @@ function M.export(path, o)
   local at = locate(path)
   local dir = o.to or at.run and at.run .. '/model'
   if not dir then
-    errors.raise('E200', ("export: to is nothing, expected a new folder for a copy of '%s'"):format(path))
+    errors.raise('E200', { what = ("no new folder is named for a copy of '%s'"):format(path), fix = '--to DIR' })
   end
   if o.to and #sys.list(o.to) > 0 then
-    errors.raise('E218', ("export: to is '%s', which is not empty, expected a new folder"):format(o.to))
+    errors.raise('E218', { what = ("the new folder is '%s', which is there and not empty"):format(o.to),
+      fix = '--to DIR, a folder that is not there' })
   end
   local m = M.load(path, { ids = o.ids, int8 = o.int8 })
-  local foreign, packing = m.report.ignored ~= nil, o.int8 and not m.data.int8
+  if o.int8 and m.data.int8 then
+    errors.raise('E215', { what = path .. ': its weights are 8-bit integers already',
+      fix = 'datamux predict ' .. sys.word(path) })
+  end
+  local foreign, packing = m.report.ignored ~= nil, o.int8
   local data = m.data.published and m.data
     or { tok = m.tokenizer, label_names = m.labels, output = m.output, pairs = m.pairs, height = m.data.height,
          width = m.data.width, scores = m.scores }

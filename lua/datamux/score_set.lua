@@ -65,24 +65,38 @@ local function renumber(model, set)
   return notice
 end
 
--- The set in a file of a person's own.
+-- The set in a file of a person's own; columns that are not named are those of the model's task.
 local function read_file(model, path, o)
-  local format = o.input or records.format_of(path)
+  local own = model.config.own or {}
+  local text, pair, label = o.text or own.text, o.pair or own.pair, o.label or own.label
+  local format = o.input or records.format_of(path) or own.format
   local kinds = model.output == 'tag' and { conll = true, jsonl = true } or { tsv = true, csv = true, jsonl = true }
   if not kinds[format or ''] then
     errors.raise('E200', { what = ("%s: its format is '%s', expected %s for a model whose answers are of kind '%s'")
       :format(path, tostring(format), model.output == 'tag' and 'conll or jsonl' or 'tsv, csv or jsonl', model.output),
-      fix = '--in tsv' })
+      fix = model.output == 'tag' and '--in conll' or '--in tsv' })
   end
   if model.output == 'tag' then
-    return conll.read(path, { format = format, text = o.text or (format == 'conll' and 1 or 'tokens'),
-      label = o.label or (format == 'conll' and 'last' or 'tags') })
+    return conll.read(path, { format = format, text = text or (format == 'conll' and 1 or 'tokens'),
+      label = label or (format == 'conll' and 'last' or 'tags') })
   end
-  if model.pairs and not o.pair then
+  if model.pairs and not pair then
     errors.raise('E302', { what = path .. ': no --pair is given; this model reads two texts', fix = '--pair COLUMN' })
   end
-  return labelled.read(path, { output = model.output, format = format, text = o.text or 'sentence', pair = o.pair,
-    label = o.label or 'label' })
+  return labelled.read(path, { output = model.output, format = format, text = text or 'sentence', pair = pair,
+    label = label or 'label' })
+end
+
+-- A split of the model's own task, and its name. others: what else may be named, for messages.
+local function own_split(model, data, others)
+  local splits, name = task.splits(model.config), model.config.task
+  local there = #splits == 0                                          -- task.split says why
+  for _, split in ipairs(splits) do there = there or split == data end
+  if there then return task.split(model.config, data, model.labels).set, ('%s of %s'):format(data, name) end
+  errors.raise('E303', { what = ("there is no '%s', expected a split of %s (%s), %s"):format(data,
+    name == 'own' and 'the model\'s task' or name, table.concat(splits, ', '), others),
+    near = errors.nearest(data, splits),
+    fix = ('datamux eval %s %s'):format(sys.word(model.path), errors.nearest(data, splits) or 'dev') })
 end
 
 -- The set as read, and its name.
@@ -93,11 +107,7 @@ local function read(model, data, o)
   end
   if name then return glue.read(name, split), data end
   if sys.kind(data) == 'file' then return read_file(model, data, o), data end
-  if data == 'dev' or data == 'train' or data == 'test' then
-    local t = task.split(model.config, data, model.labels)
-    return t.set, ('%s of %s'):format(data, model.config.task)
-  end
-  errors.raise('E303', { what = ("no file '%s', expected a file, dev, train, test or glue/TASK:SPLIT"):format(data) })
+  return own_split(model, data, 'a file or glue/TASK:SPLIT')
 end
 
 -- A split of the model's own task of images, or an IDX file whose labels o.label names.
@@ -108,10 +118,8 @@ local function images(model, data, o)
       errors.raise('E302', { what = data .. ': no --label is given', fix = '--label FILE, the IDX file of its labels' })
     end
     set, name = require('datamux.predict_images').read(model, data, o.label), data
-  elseif data == 'dev' or data == 'train' then
-    set, name = task.split(model.config, data, model.labels).set, ('%s of %s'):format(data, model.config.task)
   else
-    errors.raise('E303', { what = ("no file '%s', expected an IDX file, dev or train"):format(data) })
+    set, name = own_split(model, data, 'an IDX file')
   end
   set.blocks = model.config.eval.blocks
   return set, name
@@ -119,13 +127,14 @@ end
 
 --- An encoded set (see encode.set; of images, see data/images.lua) with task and name, to score `model` (see
 --- saved.load) on. data: 'dev', 'train' or 'test' of the model's own task, 'glue/TASK:SPLIT', or a file; o: { text,
---- pair, label (columns), input (format) }. notices: a list of sentences. Raises E301 for labels that the model has
---- not, E302, E303 as the readers do.
+--- pair, label (columns; default: those of its own task), input (format) }. notices: a list of sentences. Raises E301
+--- for labels that the model has not, E302, E303 as the readers do.
 function M.open(model, data, o)
   local set, name = (model.images and images or read)(model, data, o)
   if not (set.labels or set.scores or set.gold) then
     errors.raise('E304', { what = ('%s has no labels: it can be predicted, not scored'):format(data),
-      fix = 'datamux predict MODEL ' .. data })
+      fix = ('datamux predict %s %s'):format(sys.word(model.path),
+        data == 'test' and ('glue/%s:test'):format(model.config.task) or data) })
   end
   if (model.output == 'regress') ~= (set.scores ~= nil) or (model.output == 'tag') ~= (set.gold ~= nil) then
     errors.raise('E304', { what = ("%s does not suit the model, whose answers are of kind '%s'"):format(data,

@@ -137,6 +137,25 @@ describe('datamux check', function()
     has(out, '10 repeated', '1 also in train', 'x 50.0 %, y 50.0 %', '40 cut off at 5', 'raise data.length', 'ready')
     sys.remove(dir)
   end)
+
+  it('misses labels in train that somebody named, and none that only follow from others', function()
+    local dir = command.scratch()
+    for _, name in ipairs { 'train', 'dev' } do
+      sys.write(('%s/%s.conll'):format(dir, name), ('Anna B-PER\nleft O\n\n'):rep(4))
+    end
+    local function check(labels)
+      sys.write(dir .. '/r.lua', ([[return { task = { type = 'tag', train = 'train.conll', dev = 'dev.conll'%s },
+        mux = { n = 2 }, model = { layers = 1, width = 16, heads = 2 }, data = { length = 5 },
+        warmup = { steps = 0 }, train = { epochs = 1, rows = 2 } }]]):format(labels))
+      local code, out, err = command.run('check ' .. dir .. '/r.lua')
+      assert.are.equal(0, code, err)
+      has(out, 'O 50.0 %, B-PER 50.0 %')
+      return out
+    end
+    assert.is_nil(check(''):find('no train text has', 1, true))
+    has(check ", labels = { 'O', 'B-PER', 'I-PER' }", "no train text has the label 'I-PER'")
+    sys.remove(dir)
+  end)
 end)
 
 describe('datamux new', function()
@@ -162,6 +181,34 @@ describe('datamux data', function()
     assert.are.equal(0, code)
     local list = cjson.decode(out)
     assert.are.same({ 2, 12000, 0 }, { #list, list[1].n, list[2].in_train })
+  end)
+
+  it('adds files without a checksum where they can be read as that task, over others only when told', function()
+    local dir = command.scratch()
+    local file, env = dir .. '/train.tsv', { env = ('DATAMUX_DATA= DATAMUX_CACHE=%s/cache'):format(dir) }
+    local function add(text, more)
+      sys.write(file, text)
+      return command.run(('data add mrpc %s %s'):format(file, more or ''), env)
+    end
+    local code, out, err = add 'sentence\tlabel\nfine\t1\n'
+    assert.are.same({ 3, '' }, { code, out })
+    has(err, 'E302', "no column '#1 String'", 'read as train.tsv of mrpc')
+    local text = 'Quality\t#1 String\t#2 String\n1\ta fine film\ta good film\n'
+    assert.are.equal(0, (add(text)))
+    assert.are.equal(0, (add(text)))
+    code, out, err = add(text .. '0\tb\tc\n')
+    assert.are.same({ 2, '' }, { code, out })
+    has(err, 'E218', 'is there already, and differs', 'fix: --replace')
+    assert.are.equal(0, (add(text .. '0\tb\tc\n', '--replace')))
+    assert.are.equal(sys.read(file), sys.read(dir .. '/cache/datasets/MRPC/train.tsv'))
+    sys.write(dir .. '/eng.testa', 'Anna B-PER\nleft O\n\n')
+    code, out = command.run(('data add conll2003 %s/eng.testa'):format(dir), env)
+    assert.are.equal(0, code)
+    has(out, 'CoNLL-2003/eng.testa')
+    code, out = command.run('data ls', env)
+    assert.are.equal(0, code)
+    assert.is_truthy(out:find 'conll2003 +CoNLL%-2003 +1 of 3')
+    sys.remove(dir)
   end)
 
   it('adds files whose checksum is right, and refuses others', function()

@@ -51,6 +51,13 @@ describe('a run on images', function()
     assert.is_truthy(sys.read(folder .. '/README.md'):find('N = 2 images per pass', 1, true))
   end)
 
+  it('can be checked before', function()
+    local code, out, err = command.run('check recipes/mnist_mlp.lua mux.n=2 train.rows=16', env)
+    assert.are.equal(0, code, err)
+    assert.is_truthy(out:find('\ntrain      400 images · ', 1, true), out)
+    assert.is_truthy(out:find('ready\n$'), out)
+  end)
+
   it('predicts a label and its score for each image, in order', function()
     local images = dir .. '/data/MNIST/t10k-images-idx3-ubyte'
     local code, out, err = command.run(('predict %s/mnist_mlp/latest %s'):format(dir, images), env)

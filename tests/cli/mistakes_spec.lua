@@ -246,6 +246,12 @@ local mistakes = {
   { 'E701', 'predict $M:step-7', 'step-000010', fixed = 'predict $M:step-10' },
   { 'E200', 'bench $M --texts none', 'whole number' },
   { 'E200', 'eval $M --fail-under accuracy', 'accuracy' },
+  { 'E303', 'eval $M test', "there is no 'test'", fixed = 'eval $M dev' },
+  { 'E303', 'eval $M trian', 'did you mean: train?' },
+  { 'E303', 'eval $M glue/sst2:tset', 'expected train, dev or test' },
+  { 'E200', 'report accuracy --task sst3', 'did you mean: sst2?' },
+  { 'E217', 'report accuracy --runs $D/absent', 'no folder' },
+  { 'E217', 'report accuracy $D/there', 'no finished run' },
 }
 
 -- Runs what is left when the message was followed; returns why that does not do, or nil.

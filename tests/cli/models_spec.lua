@@ -49,3 +49,52 @@ describe('a folder of Hugging Face', function()
     has(err, 'E218')
   end)
 end)
+
+describe('a model of own data', function()
+  local REVIEWS = "return { task = { type = 'classify', train = 'train.tsv', dev = 'dev.tsv', text = 'review' }, "
+    .. "mux = { n = 2 }, model = { layers = 1, width = 16, heads = 2 }, data = { length = 8 }, warmup = { steps = 0 }, "
+    .. 'train = { steps = 2, rows = 2 }, eval = { groupings = 1, bootstrap = 0 } }'
+
+  before_each(function()
+    sys.mkdir(dir .. '/data')
+    sys.write(dir .. '/data/reviews.lua', REVIEWS)
+    for _, name in ipairs { 'train', 'dev' } do
+      sys.write(('%s/data/%s.tsv'):format(dir, name), 'review\tlabel\n' .. ('good\tyes\nbad\tno\n'):rep(4))
+    end
+    local code, out = command.shell(('cd %s && "$DM" data/reviews.lua -q'):format(dir))
+    assert.are.equal(0, code, out)
+  end)
+
+  it('finds its files again from the run, and leaves their places out of the model folder', function()
+    local run, folder = dir .. '/runs/reviews/latest', dir .. '/model'
+    local code, out, err = command.run('eval ' .. run)
+    assert.are.equal(0, code, err)
+    has(out, 'dev of own: scored 8/8')
+    assert.are.equal(0, (command.run(('model export %s --to %s'):format(run, folder))))
+    local c = cjson.decode(sys.read(folder .. '/config.json'))
+    assert.are.same({ type = 'classify', text = 'review' }, c.own)
+    assert.is_nil(c.folder)
+    has(sys.read(folder .. '/README.md'), 'for `reviews`: 1 layer', 'datamux eval MODEL_FOLDER FILE')
+    code, out, err = command.run('eval ' .. folder)
+    assert.are.equal('', out)
+    assert.are.equal(3, code)
+    has(err, "reviews: 'dev' of its task is not part of the model folder", 'name a file')
+    code, out, err = command.run(('eval %s %s/data/dev.tsv'):format(folder, dir))
+    assert.are.equal(0, code, err)
+    has(out, 'scored 8/8')
+    code, out = command.run('model info ' .. folder)
+    assert.are.equal(0, code)
+    assert.is_nil(out:find('step', 1, true), out)
+  end)
+
+  it('is written in 8-bit integers once, and into a new folder only', function()
+    local run = dir .. '/runs/reviews/latest'
+    assert.are.equal(0, (command.run(('model quantize %s --to %s/small'):format(run, dir))))
+    local code, _, err = command.run(('model quantize %s/small'):format(dir))
+    assert.are.equal(2, code)
+    has(err, 'E215', '8-bit integers already')
+    code, _, err = command.run(('model import %s/small --to %s/small'):format(dir, dir))
+    assert.are.equal(2, code)
+    has(err, "the new folder is '" .. dir .. "/small', which is there and not empty", 'fix: --to')
+  end)
+end)

@@ -49,9 +49,13 @@ describe('finished runs', function()
   end)
 
   it('are chosen by the length of training, never by score', function()
-    local function r(n, steps, value) return { task = 't', model = 'm', n = n, steps = steps, value = value } end
-    local chosen = finished.longest({ r(5, 10, 0.9), r(5, 20, 0.5), r(5, 20, 0.4), r(2, 1, 0.1) }, finished.cell)
-    assert.are.same({ r(5, 20, 0.4), r(2, 1, 0.1) }, chosen)
+    local function r(n, steps, value, dev)
+      return { task = 't', model = 'm', n = n, steps = steps, value = value, values = { ['task.dev'] = dev } }
+    end
+    local list = { r(5, 10, 0.9), r(5, 20, 0.5), r(5, 20, 0.4), r(2, 1, 0.1), r(2, 1, 0.2, 'a.tsv'),
+                   r(2, 1, 0.3, 'b.tsv') }
+    assert.are.same({ r(5, 20, 0.4), r(2, 1, 0.1), r(2, 1, 0.2, 'a.tsv'), r(2, 1, 0.3, 'b.tsv') },
+      (finished.longest(list, finished.cell)))
   end)
 
   it('belong to an entry whose every value they have', function()
@@ -172,6 +176,18 @@ describe('every report', function()
     assert.is_near(run.report.flips, report('neighbours ' .. run.dir).rows[1].flips, 1e-9)
   end)
 
+  it('shows every run that is named, and a frontier of the task that they are for', function()
+    local all = finished.all(dir, {})
+    local rows = report(('accuracy %s %s'):format(all[1].dir, all[#all].dir)).rows
+    assert.are.equal(2, #rows)
+    assert.are_not.equal(rows[1].model, rows[2].model)
+    local r = report('frontier --texts 20 --repeats 1 ' .. run.dir)
+    for _, row in ipairs(r.rows) do
+      if row.kind ~= 'fastText' then assert.are.equal(run.value, row.value) end
+    end
+    assert.is_truthy(r.notes[#r.notes]:find '^synthetic, 20 texts')
+  end)
+
   it('ensembles from one copy to N', function()
     local rows = report('ensemble --groupings 2 ' .. run.dir).rows
     local copies = {}
@@ -212,8 +228,11 @@ describe('every report', function()
 
   it('refuses what it cannot do, before any work', function()
     for words, id in pairs { ['slots --train'] = 'E200', ['nothing'] = 'E200', ['slots --task sst2'] = 'E217',
+                             ['accuracy --task sst2'] = 'E217', ['accuracy --task sst3'] = 'E200',
+                             ['retrieval --task sst2'] = 'E217', ['accuracy --runs /nowhere'] = 'E217',
+                             [('accuracy %s/model'):format(run.dir)] = 'E217', ['heads ' .. run.dir] = 'E200',
                              ['strategies -n name=x'] = 'E200', ['heads -n model.hads=2'] = 'E201' } do
-      local code, out, err = command.run(('report %s --runs %s'):format(words, dir))
+      local code, out, err = command.run(('report --runs %s %s'):format(dir, words))
       assert.are.same({ 2, '' }, { code, out }, words)
       assert.is_truthy(err:find(id, 1, true), err)
     end

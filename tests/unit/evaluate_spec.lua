@@ -207,6 +207,7 @@ describe('the scores of labels', function()
     local c = r.confusion
     assert.are.equal(101, c[1][1] + c[1][2] + c[2][1] + c[2][2])
     assert.is_near(r.groupings[1], (c[1][1] + c[2][2]) / 101, 1e-12)
+    assert.are.same({ grouping = 1, value = r.groupings[1] }, r.tables)
     assert.are.same({ 51, 50 }, { r.per_class[1].support, r.per_class[2].support })
     assert.is_true(r.interval.low < r.value and r.value < r.interval.high)
     assert.is_true(r.interval.high - r.interval.low < 0.25)

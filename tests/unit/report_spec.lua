@@ -11,7 +11,7 @@ local function results()
     groupings = { 0.79, 0.81 }, metrics = { accuracy = 0.8, f1 = 0.75 }, scored = 872, total = 872,
     interval = { low = 0.77, high = 0.83 },
     per_index = { 0.8, 0.8 }, flips = 0.03, label_names = { 'negative', 'positive' },
-    confusion = { { 359, 69 }, { 61, 383 } }, per_class = {
+    tables = { grouping = 1, value = 0.79 }, confusion = { { 359, 69 }, { 61, 383 } }, per_class = {
       { precision = 0.8548, recall = 0.8388, f1 = 0.8467, support = 428 },
       { precision = 0.8473, recall = 0.8626, f1 = 0.8549, support = 444 } },
     best_step = 5880, best_epoch = 34.8, parameters = 1234567, seconds = 178, peak = 5 * 2 ^ 20, device = 'cpu (x)',
@@ -57,6 +57,23 @@ describe('a report', function()
                             'is, answered as | negative | positive', 'negative +| +359 | +69' } do
       assert.is_truthy(text:find('\n| ' .. line .. ' |\n'), line .. '\n' .. text)
     end
+  end)
+
+  it('says which grouping its tables are of, where the scores are means over several', function()
+    local r = report.complete(results(), config)
+    has(report.text(r, config), '\n\n  of the first grouping, accuracy 0.7900\n  class ')
+    has(report.markdown(r, config), '\n## Labels (first grouping, accuracy 0.7900)\n',
+      '\n## Confusion (first grouping, accuracy 0.7900)\n')
+    assert.are.same({ grouping = 1, value = 0.79 }, report.table(r, config).tables)
+    r.groupings = { 0.79 }
+    assert.is_nil(report.text(r, config):find('first grouping', 1, true))
+  end)
+
+  it('names the worst and the best slot where they differ', function()
+    local r = report.complete(results(), config)
+    has(report.text(r, config), '\n  by slot    all 0.800\n')
+    r.per_index = { 0.7, 0.9 }
+    has(report.text(r, config), '\n  by slot    min 0.700 (slot 1)  max 0.900 (slot 2)\n             0.700 0.900\n')
   end)
 
   it('says that nothing was scored, and expects nothing then', function()

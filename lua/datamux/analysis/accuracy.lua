@@ -23,12 +23,13 @@ end
 
 function M.collect(o)
   local rows = {}
-  for i, r in ipairs(analysis.runs(o)) do
+  for i, r in ipairs(analysis.runs(o, analysis.scored)) do
     local p = nearest(r)
     rows[i] = { task = r.task, model = r.model, n = r.n, metric = r.metric, value = r.value, std = r.std,
       min = r.report.min, max = r.report.max, scored = r.report.scored, published = p[1], mark = p[2], run = r.dir,
       date = r.date, command = r.command }
   end
+  if #rows == 0 then analysis.none(o) end
   return rows, { notes = { 'std, min, max: over random groupings of the dev set. published: 12 x 768 (texts). '
     .. published.marks } }
 end

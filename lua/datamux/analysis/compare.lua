@@ -1,5 +1,7 @@
 -- compare.lua -- analyses that train one recipe in several forms and put the scores side by side: strategies, heads,
 -- depth, width, warmup. Each names its forms; what is finished is shown, the rest are empty cells.
+local errors = require 'datamux.errors'
+
 local M = {}
 
 --- Columns of a comparison after its own ones.
@@ -12,9 +14,14 @@ function M.columns(own)
   return out
 end
 
---- Rows of o.entries: each entry's `cell` (its own columns) with what its run scored.
+--- Rows of o.entries: each entry's `cell` (its own columns) with what its run scored. Raises E200 for models that were
+--- named.
 function M.rows(o)
   local rows = {}
+  if #o.paths > 0 then
+    errors.raise('E200', { what = ("'%s': this report compares trainings of its own, no models can be named"):format(
+      o.paths[1]), fix = 'leave it out' })
+  end
   for i, e in ipairs(o.entries) do
     local row = {}
     for k, v in pairs(e.cell) do row[k] = v end

@@ -1,5 +1,6 @@
--- frontier.lua -- dev accuracy against texts per second from file to file, on one machine and the same texts:
--- multiplexed models at every N, plain Transformers of several sizes, and fastText. Drawn whatever it shows.
+-- frontier.lua -- the dev score of a task (SST-2 unless said) against texts per second from file to file, on one
+-- machine and the same texts: multiplexed models at every N, plain Transformers of several sizes, and fastText. Drawn
+-- whatever it shows.
 local analysis = require 'datamux.analysis'
 local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
@@ -23,7 +24,7 @@ function M.plan(o)
 end
 
 M.columns = { { 'kind', 'kind', '%s' }, { 'model', 'model', '%s' }, { 'n', 'N', '%d' },
-              { 'value', 'dev accuracy', '%.4f' }, { 'rate', 'texts/s', '%.1f' }, { 'sd', 'sd', '%.1f' },
+              { 'value', 'dev score', '%.4f' }, { 'rate', 'texts/s', '%.1f' }, { 'sd', 'sd', '%.1f' },
               { 'best', 'on the frontier', '%s' } }
 
 local function shell(line) return os.execute(line) == 0 end
@@ -43,20 +44,22 @@ local function seconds(line)
   return C.dm_clock() - t
 end
 
---- fastText on SST-2's own files, one thread: { value, rate, sd, scored }; nil and the reason where it is absent. Its
---- time is that of predicting 20 o.texts texts less that of a single one: starting it and reading the model are left
---- out, as they are for our models.
-function M.fasttext(o)
+--- fastText on the files of a task (configuration and labels; default: SST-2), one thread: { value, rate, sd, scored };
+--- nil and the reason where it is absent. Its time is that of predicting 20 o.texts texts less that of a single one:
+--- starting it and reading the model are left out, as they are for our models.
+function M.fasttext(o, config, labels)
+  config, labels = config or { task = 'sst2', eval = {} }, labels or { 'negative', 'positive' }
   if not shell 'command -v fasttext > /dev/null 2>&1' then
     return nil, 'fastText is not installed, its point is missing. fix: apt install fasttext'
+  end
+  local train, dev = task.split(config, 'train', labels).set, task.split(config, 'dev', labels).set
+  if not (train.labels and train.texts) or train.pairs then
+    return nil, 'fastText gives a label to one text, its point is missing for this task'
   end
   local dir = os.tmpname()
   os.remove(dir)
   sys.mkdir(dir)
   local ok, r = pcall(function()
-    local config = { task = 'sst2', eval = {} }
-    local train = task.split(config, 'train', { 'negative', 'positive' }).set
-    local dev = task.split(config, 'dev', { 'negative', 'positive' }).set
     written(dir .. '/train', train, true)
     written(dir .. '/dev', dev, false)
     local many = { n = 20 * o.texts, texts = {} }            -- it is quick: a time that can be measured
@@ -97,14 +100,26 @@ local function mark(rows)
   end
 end
 
+-- Raises E215 where a model is for another task than the first.
+local function one_task(first, item)
+  local a, b = first.config, item.saved.config
+  if a.task ~= b.task or a.task == 'own' and a.own.dev ~= b.own.dev then
+    errors.raise('E215', { what = ('%s is for %s and %s for %s, expected models of one task'):format(first.path, a.task,
+      item.path, b.task == a.task and 'other files' or b.task), fix = 'leave out one, or --task TASK' })
+  end
+end
+
 function M.collect(o)
   local evaluate, rows, notes = require 'datamux.evaluate', {}, {}
-  local sst2 = setmetatable({ task = 'sst2', runs = {} }, { __index = o })
+  local of = setmetatable({ task = o.task or 'sst2', runs = {} }, { __index = o })
   for _, r in ipairs(o.runs) do
-    if r.task == 'sst2' then sst2.runs[#sst2.runs + 1] = r end
+    if r.task == of.task then of.runs[#of.runs + 1] = r end
   end
-  if #o.paths > 0 or #sst2.runs > 0 then
-    analysis.each(sst2, false, function(item)
+  local first
+  if #o.paths > 0 or #of.runs > 0 or of.task ~= 'sst2' then
+    analysis.each(of, false, function(item)
+      first = first or { path = item.path, config = item.saved.config, labels = item.saved.labels }
+      one_task(first, item)
       local options = setmetatable({ detail = false }, { __index = item.options })
       local r = evaluate.score(item.net, item.set, options, item.n > 1 and o.groupings or 1)
       local rate, sd = timing.spread(timing.whole_way(item.saved, timing.texts(item.saved, { texts = o.texts }), {
@@ -113,7 +128,7 @@ function M.collect(o)
         value = r.value, rate = rate, sd = sd, run = item.path }
     end)
   end
-  local peer, why = M.fasttext(o)
+  local peer, why = M.fasttext(o, first and first.config, first and first.labels)
   if peer then
     peer.kind, peer.model = 'fastText', 'fastText, bigrams'
     rows[#rows + 1] = peer
@@ -122,12 +137,13 @@ function M.collect(o)
   end
   mark(rows)
   table.sort(rows, function(a, b) return a.rate < b.rate end)
-  notes[#notes + 1] = ('SST-2, %d texts, %s. Models: JSON lines in, JSON lines out; fastText: text in, labels out, one '
-    .. 'thread; starting the process is left out of both.'):format(o.texts, require('datamux.scope').about())
-  return rows, { notes = notes }
+  notes[#notes + 1] = ('%s, %d texts, %s. Models: JSON lines in, JSON lines out; fastText: text in, labels out, one '
+    .. 'thread; starting the process is left out of both.'):format(first and first.config.task or of.task, o.texts,
+    require('datamux.scope').about())
+  return rows, { notes = notes, task = first and first.config.task or of.task }
 end
 
-function M.picture(rows)
+function M.picture(rows, more)
   local series = analysis.series(rows, function(r) return r.kind end, 'rate', 'value')
   local text = {}
   for _, r in ipairs(rows) do
@@ -142,8 +158,8 @@ function M.picture(rows)
       if #rows > 0 and t >= rows[1].rate / 2 and t <= rows[#rows].rate * 2 then ticks[#ticks + 1] = t end
     end
   end
-  return analysis.picture(series, { kind = 'points', x = 'texts per second, file to file', y = 'dev accuracy',
-    x_log = 10, x_ticks = ticks, title = 'SST-2: accuracy against speed' })
+  return analysis.picture(series, { kind = 'points', x = 'texts per second, file to file', y = 'dev score',
+    x_log = 10, x_ticks = ticks, title = more.task .. ': score against speed' })
 end
 
 return M

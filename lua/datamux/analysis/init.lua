@@ -8,7 +8,8 @@
 --                       columns, rows }, .. }, notes = { sentence, .. }, and what picture wants } (optional),
 --     picture(rows, more, o)  -> what plot.draw takes, without `out`; nil where there is nothing to draw }
 -- o: { runs (finished runs, see datamux.finished), entries (of plan, with their runs), paths (models that were named),
---      task, profile, groupings, texts, repeats, words (key=value), threads, note = function(text) }.
+--      folders (those of them that are no finished runs), task, profile, groupings, texts, repeats, words (key=value),
+--      threads, note = function(text) }.
 -- So a new analysis is one file and one name in the list below.
 local errors = require 'datamux.errors'
 local finished = require 'datamux.finished'
@@ -29,13 +30,36 @@ function M.get(name)
     near = errors.nearest(name, M.names), fix = 'datamux report ' .. (errors.nearest(name, M.names) or 'paper') })
 end
 
---- The runs to show: one for each task, network and N, the longest trained. keep(run): optional, which ones.
+--- Raises E217: no finished run of o is here. what: of what kind, for the message.
+function M.none(o, what)
+  errors.raise('E217', { what = ('no finished run%s%s in %s'):format(o.task and ' of ' .. o.task or '', what or '',
+    o.root), fix = 'datamux report NAME RUN, --runs DIR, or train one first' })
+end
+
+-- The runs, told apart by their folders where they would be rows alike.
+local function apart(list)
+  local count, out = {}, {}
+  local function row(r) return ('%s|%s|%d'):format(r.task, r.model, r.n) end
+  for _, r in ipairs(list) do count[row(r)] = (count[row(r)] or 0) + 1 end
+  for i, r in ipairs(list) do
+    local model = count[row(r)] > 1 and ('%s (%s)'):format(r.model, r.dir) or nil
+    out[i] = setmetatable({ model = model }, { __index = r })
+  end
+  return out
+end
+
+--- The runs to show: all that were named, else one for each task, network and N, the longest trained. keep(run):
+--- optional, which ones. Raises E217 where what was named is no run: these reports show what a run's own report says.
 function M.runs(o, keep)
   local list = {}
-  for _, r in ipairs(o.runs) do
-    if r.value and (not keep or keep(r)) then list[#list + 1] = r end
+  if o.folders and o.folders[1] then
+    errors.raise('E217', { what = ("'%s' is no finished run, and only the report of a run has its figures"):format(
+      o.folders[1]), fix = 'name the run directory: datamux runs ls' })
   end
-  list = finished.longest(list, finished.cell)
+  for _, r in ipairs(o.runs) do
+    if not keep or keep(r) then list[#list + 1] = r end
+  end
+  list = apart(#o.paths > 0 and list or finished.longest(list, finished.cell))
   table.sort(list, function(a, b)
     if a.task ~= b.task then return a.task < b.task end
     if a.model ~= b.model then return a.model < b.model end
@@ -44,6 +68,9 @@ function M.runs(o, keep)
   return list
 end
 
+--- Whether a run has a score of its task.
+function M.scored(r) return r.value ~= nil end
+
 -- The models' places: those that were named, else the runs of texts.
 local function places(o, multiplexed)
   local out = {}
@@ -51,7 +78,7 @@ local function places(o, multiplexed)
     for i, path in ipairs(o.paths) do out[i] = { path = path } end
     return out
   end
-  for _, r in ipairs(M.runs(o)) do
+  for _, r in ipairs(M.runs(o, M.scored)) do
     local texts = not fit.images { model = { kind = r.values['model.kind'] } }
     if texts and (r.n > 1 or not multiplexed) then out[#out + 1] = { path = r.dir, run = r } end
   end
@@ -64,10 +91,7 @@ end
 function M.each(o, multiplexed, fn)
   local saved, score_set = require 'datamux.saved', require 'datamux.score_set'
   local list = places(o, multiplexed)
-  if #list == 0 then
-    errors.raise('E217', { what = ('no finished run%s in %s'):format(o.task and ' of ' .. o.task or '', o.root),
-      fix = 'datamux report NAME RUN, --runs DIR, or train one first' })
-  end
+  if #list == 0 then M.none(o) end
   for _, item in ipairs(list) do
     local model = saved.load(item.path)
     if multiplexed and model.n < 2 then

@@ -133,7 +133,9 @@ local cell_columns = { { 'task', 'task', '%s' }, { 'model', 'model', '%s' }, { '
 
 function M.collect(o)
   local of_texts, of_images, cells = {}, {}, {}
-  for _, r in ipairs(analysis.runs(o, function(r) return r.task ~= 'synthetic' and r.task ~= 'own' end)) do
+  for _, r in ipairs(analysis.runs(o, function(r)
+    return r.value and r.task ~= 'synthetic' and r.task ~= 'own'
+  end)) do
     table.insert(r.task == 'mnist' and of_images or of_texts, r)
   end
   local rows = published_rows(published.tasks, texts, o)

@@ -18,20 +18,13 @@ local function reached(history)
 end
 
 function M.collect(o)
-  local rows, finished = {}, require 'datamux.finished'
-  local list = {}
-  for _, r in ipairs(o.runs) do
-    if r.report.retrieval then list[#list + 1] = r end
-  end
-  for i, r in ipairs(finished.longest(list, finished.cell)) do
+  local rows = {}
+  for i, r in ipairs(analysis.runs(o, function(r) return r.report.retrieval ~= nil end)) do
     rows[i] = { task = r.task, model = r.model, n = r.n, retrieval = r.report.retrieval, all = r.report.retrieval_all,
       asked = r.report.retrieval_asked, steps = r.values['warmup.steps'], reached = reached(r.report.history),
       date = r.date, run = r.dir, command = r.command }
   end
-  table.sort(rows, function(a, b)
-    if a.task .. a.model ~= b.task .. b.model then return a.task .. a.model < b.task .. b.model end
-    return a.n < b.n
-  end)
+  if #rows == 0 then analysis.none(o, ' with a retrieval score') end
   return rows, { notes = { 'one instance: a random one at each position, the weights that scored best on the task; '
     .. 'after the warm-up: before the task was learned. The published figures could not be obtained.' } }
 end

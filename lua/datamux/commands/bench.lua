@@ -65,6 +65,10 @@ end
 local names = { 'model', 'N', 'rows', 'seq', 'dtype', 'test', 'texts/s', 'speed-up', 'p50 ms', 'p99 ms', 'GiB',
   'accuracy', '$/1M' }
 
+-- The columns of CSV, named as in JSON.
+local fields = { 'model', 'n', 'rows', 'length', 'dtype', 'test', 'texts_per_second', 'sd', 'speed_up', 'p50_ms',
+  'p99_ms', 'gib', 'accuracy', 'metric', 'value', 'dollars_per_million', 'device' }
+
 -- What the model scored on its dev set, under the name of its metric where that is another one.
 local function score(e)
   if e.accuracy then return ('%.4f'):format(e.accuracy) end
@@ -103,8 +107,7 @@ function M.run(o)
   elseif format == 'jsonl' then
     for _, e in ipairs(list) do print(json.encode(e)) end
   elseif format == 'csv' then
-    print(table.concat(names, ','))
-    for _, e in ipairs(list) do print((table.concat(cells(e), ','))) end
+    io.write(require('datamux.journal').csv(list, fields))
   else
     print(markdown(list))
     local plural = require 'datamux.plural'

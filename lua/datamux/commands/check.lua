@@ -8,58 +8,37 @@ function M.configure(p)
   p:option('--config', 'a Lua file that returns keys, above the recipe'):argname 'FILE':count '*'
 end
 
--- Example number i (from 1) of a set as it was read, as one text.
+-- Example number i (from 1) of a set as it was read, as one text; an image as its bytes.
 local function key(raw, i)
+  if raw.pixels then
+    local size = raw.height * raw.width
+    return require('ffi').string(raw.pixels + (i - 1) * size, size)
+  end
   if raw.words then return table.concat(raw.words[i], ' ') end
   return raw.pairs and raw.texts[i] .. '\0' .. raw.pairs[i] or raw.texts[i]
 end
 
--- Adds what a split says of its labels: counts by name (of words for taggers), or the range of its scores.
-local function add_labels(f, set, names)
-  local list, n = set.labels or set.gold, set.labels and set.n or set.gold and set.words_total or 0
-  for i = 0, (list and n or 0) - 1 do
-    local name = names[list[i] + 1]
-    if name then f.labels[name] = (f.labels[name] or 0) + 1 end
-  end
-  f.labelled = n
-  if set.scores then
-    f.scores = { min = math.huge, max = -math.huge }
-    for i = 0, set.n - 1 do
-      f.scores.min, f.scores.max = math.min(f.scores.min, set.scores[i]), math.max(f.scores.max, set.scores[i])
-    end
-  end
-end
-
 -- Figures of a split (raw: as it was read): counts, labels, lengths in tokens, texts that repeat an earlier one, and
 -- those that `seen` has. Returns them, and the texts.
-local function split_facts(set, raw, names, seen)
-  local f = { texts = set.n, truncated = set.truncated, labels = {}, repeated = 0, shared = 0 }
+local function split_facts(set, raw, seen)
+  local f = require('datamux.data.facts').of(raw)
+  f.texts, f.truncated, f.repeated, f.shared = set.n, set.truncated or 0, 0, 0
   local own, least, most = {}, math.huge, 0
   for i = 0, set.n - 1 do
-    local n = set.offset[i + 1] - set.offset[i]
+    local n = set.offset and set.offset[i + 1] - set.offset[i] or 0
     least, most = math.min(least, n), math.max(most, n)
     local k = key(raw, i + 1)
     if own[k] then f.repeated = f.repeated + 1 end
     if seen and seen[k] then f.shared = f.shared + 1 end
     own[k] = true
   end
-  f.tokens = { min = least, mean = set.offset[set.n] / set.n, max = most }
-  if set.gold then set.words_total = set.word_offset[set.n] end
-  add_labels(f, set, names)
+  f.tokens = set.offset and { min = least, mean = set.offset[set.n] / set.n, max = most }
   return f, own
 end
 
-local function labels_text(f, names)
-  local out = {}
-  if f.scores then return ('scores %g to %g'):format(f.scores.min, f.scores.max) end
-  for _, name in ipairs(names) do
-    if f.labels[name] then out[#out + 1] = ('%s %.1f %%'):format(name, 100 * f.labels[name] / f.labelled) end
-  end
-  return table.concat(out, ', ')
-end
-
--- Notices about the data: things that are allowed, and seldom meant.
-local function notices(train, dev, names)
+-- Notices about the data: things that are allowed, and seldom meant. names: the labels; named: whether somebody named
+-- them, and they are not just what follows from those that occur.
+local function notices(train, dev, names, named)
   local out = {}
   local function add(...) out[#out + 1] = string.format(...) end
   if dev.shared > 0 then
@@ -70,7 +49,8 @@ local function notices(train, dev, names)
     if share > 0.05 then add('%.1f %% of the %s texts are cut off: raise data.length', 100 * share, f[1]) end
   end
   for _, name in ipairs(names) do
-    if next(train.labels) and not train.labels[name] then add("no train text has the label '%s'", name) end
+    local expected = named or dev.labels[name]
+    if next(train.labels) and expected and not train.labels[name] then add("no train text has the label '%s'", name) end
   end
   return out
 end
@@ -78,7 +58,7 @@ end
 function M.run(o)
   local columns, errors, json = require 'datamux.columns', require 'datamux.errors', require 'datamux.json'
   local core, launch, scope = require 'datamux.ffi', require 'datamux.launch', require 'datamux.scope'
-  local plural = require 'datamux.plural'
+  local facts, plural = require 'datamux.data.facts', require 'datamux.plural'
   local recipe = launch.recipe(o)
   local config, list = launch.resolve(recipe, o)
   local silent = require('datamux.log').new { mode = 'none' }
@@ -88,12 +68,14 @@ function M.run(o)
                            fix = 'train.epochs=10' })
   end
   local d = session.data
+  local kind = d.tok and 'text' or 'image'
   local names = d.label_names or {}
-  local train, seen = split_facts(d.train, d.task.train, names)
-  local dev = split_facts(d.dev, d.task.dev, names, seen)
+  local named = config.task ~= 'own' or config.own.labels ~= nil
+  local train, seen = split_facts(d.train, d.task.train)
+  local dev = split_facts(d.dev, d.task.dev, seen)
   local out = { recipe = recipe.file, name = config.name, task = config.task, device = scope.about(),
-                parameters = session.model:count(), vocabulary = d.tok.vocab_size, train = train, dev = dev,
-                values = #list, stages = json.list {}, notices = json.list(notices(train, dev, names)) }
+                parameters = session.model:count(), vocabulary = d.tok and d.tok.vocab_size, train = train, dev = dev,
+                values = #list, stages = json.list {}, notices = json.list(notices(train, dev, names, named)) }
   for i, stage in ipairs(session.stages) do
     local t = core.C.dm_clock()
     local r = session:step(stage, 1)
@@ -108,15 +90,16 @@ function M.run(o)
   print(('recipe     %s: %s, N = %d, %.1f M parameters'):format(out.name, out.task, config.mux.n, out.parameters / 1e6))
   for _, s in ipairs { { 'train', train }, { 'dev', dev } } do
     local f = s[2]
-    print(('%-10s %s · tokens %d to %d, mean %.1f · %d cut off at %d (%.1f %%) · %d repeated%s'):format(s[1],
-      plural.of(f.texts, 'text'), f.tokens.min, f.tokens.max, f.tokens.mean, f.truncated, config.data.length,
-      100 * f.truncated / f.texts, f.repeated, s[1] == 'dev' and (' · %d also in train'):format(f.shared) or ''))
-    if next(f.labels) or f.scores then print('           ' .. labels_text(f, names)) end
+    local sizes = f.tokens and (' · tokens %d to %d, mean %.1f · %d cut off at %d (%.1f %%)'):format(f.tokens.min,
+      f.tokens.max, f.tokens.mean, f.truncated, config.data.length, 100 * f.truncated / f.texts) or ''
+    print(('%-10s %s%s · %d repeated%s'):format(s[1], plural.of(f.texts, kind), sizes, f.repeated,
+      s[1] == 'dev' and (' · %d also in train'):format(f.shared) or ''))
+    if next(f.labels) or f.scores then print('           ' .. facts.text(f, names)) end
   end
-  print(('tokenizer  %s, %d entries'):format(d.tok.kind, out.vocabulary))
+  if d.tok then print(('tokenizer  %s, %d entries'):format(d.tok.kind, out.vocabulary)) end
   for _, s in ipairs(out.stages) do
     print(('%-10s %s of %s · one took %.2f s, loss %.4f'):format(s.name, plural.of(s.steps, 'step'),
-      plural.of(s.texts_per_step, 'text'), s.seconds_per_step, s.loss))
+      plural.of(s.texts_per_step, kind), s.seconds_per_step, s.loss))
   end
   print(('memory     %s after one step of each stage · %s'):format(columns.bytes(out.peak), out.device))
   for _, text in ipairs(out.notices) do print('notice     ' .. text) end

@@ -24,6 +24,7 @@ function M.configure(p)
   local a = p:command('add', 'copy files of a data set into the cache, after checking them')
   a:argument('name', 'a task or folder, as ls shows it')
   a:argument('files', 'files, named as the data set names them'):args '+'
+  a:flag('--replace', 'put them in the place of others that were added')
   local k = p:command('pack', 'write data sets and models of this machine into a tar file, for one without a network')
   k:argument('names', 'data sets as ls shows them, models as model ls does'):args '+'
   k:option('-o --output', 'the new file'):argname 'FILE.tar':target 'path':count '1'
@@ -36,11 +37,22 @@ end
 
 local SPLITS = { 'train', 'dev', 'test' }
 
--- Every known set: { name (task or folder), folder, files (names), known (checksums) }, sorted by name.
+-- The files of CoNLL-2003: of each split the one that is here.
+local function conll_files()
+  local cache, conll, out = require 'datamux.data.cache', require 'datamux.data.conll', {}
+  for i, split in ipairs(SPLITS) do
+    local names = conll.files[split]
+    out[i] = cache.look('CoNLL-2003', names[1]) and names[1] or names[2]
+  end
+  return out
+end
+
+-- Every known set: { name (task or folder), folder, files (names), known (checksums), read (function that reads file
+-- number i from a path, or raises; nil: not known) }, sorted by name.
 local function catalogue()
   local glue, download = require 'datamux.data.glue', require 'datamux.data.download'
   local list, seen = {}, {}
-  local function add(name, folder, files)
+  local function add(name, folder, files, read)
     seen[folder] = true
     local set = download.sets[folder]
     for file in pairs(set and set.files or {}) do
@@ -49,13 +61,15 @@ local function catalogue()
       if not there then files[#files + 1] = file end
     end
     list[#list + 1] = { name = name, folder = folder, files = files, known = set and set.files or {},
-                        urls = set and set.urls or {} }
+                        urls = set and set.urls or {}, read = read }
   end
-  add('conll2003', 'CoNLL-2003', { 'train.txt', 'valid.txt', 'test.txt' })
+  add('conll2003', 'CoNLL-2003', conll_files(), function(_, path)
+    require('datamux.data.conll').read_file(path)
+  end)
   for name, task in pairs(glue.tasks) do
     local files = {}
     for i, split in ipairs(SPLITS) do files[i] = task.files and task.files[split] or split .. '.tsv' end
-    add(name, task.folder, files)
+    add(name, task.folder, files, function(i, path) glue.read_file(name, path, SPLITS[i] == 'test') end)
   end
   for folder in pairs(download.sets) do
     if not seen[folder] then add(folder, folder, {}) end
@@ -184,7 +198,7 @@ local function lengths(list)
 end
 
 function actions.stats(o)
-  local columns, json = require 'datamux.columns', require 'datamux.json'
+  local columns, facts, json = require 'datamux.columns', require 'datamux.data.facts', require 'datamux.json'
   local cache, all = require 'datamux.data.cache', json.list {}
   local rows, seen = { { 'split', 'texts', 'labels', 'words min', 'mean', 'max', 'repeated', 'in train' } }, {}
   local set = o.task ~= 'synthetic' and find(o.task)
@@ -193,28 +207,20 @@ function actions.stats(o)
       or set and k > 1 and not cache.look(set.folder, set.files[k])
     if not absent then
       local list, as_read = examples(o.task, split)
-      local many = as_read.scores or as_read.gold               -- numbers and tags are not counted by value
-      local labels, own, repeated, shared, names = {}, {}, 0, 0, {}
+      local about, own, repeated, shared = facts.of(as_read), {}, 0, 0
       for _, e in ipairs(list) do
         local text = e.text .. (e.pair and '\0' .. e.pair or '')
-        if many then e.label = nil end
-        if e.label and not labels[e.label] then names[#names + 1] = e.label end
-        if e.label then labels[e.label] = (labels[e.label] or 0) + 1 end
         if own[text] then repeated = repeated + 1 end
         if k > 1 and seen[text] then shared = shared + 1 end
         own[text] = true
       end
       if k == 1 then seen = own end
-      table.sort(names)
-      local parts = {}
-      for i, name in ipairs(names) do
-        parts[i] = ('%s %d (%.1f %%)'):format(name, labels[name], 100 * labels[name] / #list)
-      end
       local least, mean, most = lengths(list)
-      all[#all + 1] = { split = split, n = #list, labels = labels, words = { min = least, mean = mean, max = most },
-                        repeated = repeated, in_train = k > 1 and shared or nil }
-      rows[#rows + 1] = { split, tostring(#list), table.concat(parts, ', '), tostring(least), ('%.1f'):format(mean),
-                          tostring(most), tostring(repeated), k > 1 and tostring(shared) or '-' }
+      all[#all + 1] = { split = split, n = #list, labels = about.labels, scores = about.scores,
+                        words = { min = least, mean = mean, max = most }, repeated = repeated,
+                        in_train = k > 1 and shared or nil }
+      rows[#rows + 1] = { split, tostring(#list), facts.text(about, as_read.label_names, true), tostring(least),
+                          ('%.1f'):format(mean), tostring(most), tostring(repeated), k > 1 and tostring(shared) or '-' }
     end
   end
   return emit(o, all, columns.text(rows))
@@ -252,33 +258,60 @@ function actions.verify(o)
   return 0
 end
 
+-- Number of the file `name` among those of a set; nil where it is none. CoNLL-2003 has two names for each.
+local function number_of(set, name)
+  for i, f in ipairs(set.files) do
+    if f == name then return i end
+  end
+  for i, split in ipairs(set.name == 'conll2003' and SPLITS or {}) do
+    for _, f in ipairs(require('datamux.data.conll').files[split]) do
+      if f == name then return i end
+    end
+  end
+end
+
+-- Raises unless `path` can be file number i of the set: by its checksum, or where none is known by reading it.
+local function check_file(set, i, path, text)
+  local errors, sys = require 'datamux.errors', require 'datamux.sys'
+  local known = set.known[set.files[i]]
+  if known and sys.sha256(text) ~= known.sha256 then
+    errors.raise('E308', { what = path .. ' has another checksum than the published file',
+                           where = set.folder .. '/' .. set.files[i],
+                           fix = 'get the original; sha256 expected: ' .. known.sha256 })
+  end
+  if known or not set.read then return end
+  local ok, e = pcall(set.read, i, path)
+  if ok then return end
+  if not errors.is(e) then error(e, 0) end
+  errors.raise(e.id, { what = e.what, why = ('it was read as %s of %s'):format(set.files[i], set.name),
+    fix = 'get the original; files of your own are named in a recipe: task = { type = ..., train = FILE, ... }' })
+end
+
 function actions.add(o)
   local cache, errors, sys = require 'datamux.data.cache', require 'datamux.errors', require 'datamux.sys'
   local set, copies = find(o.name), {}
-  for i, path in ipairs(o.files) do
+  local folder = ('%s/datasets/%s'):format(cache.root(), set.folder)
+  for k, path in ipairs(o.files) do
     local name = path:match '[^/]+$'
     local text, why = sys.read(path)
     if not text then
       errors.raise('E303', { what = why, fix = 'datamux data add NAME FILE, with a file that is there' })
     end
-    local wanted = false
-    for _, f in ipairs(set.files) do wanted = wanted or f == name end
-    if not wanted then
+    local i, to = number_of(set, name), folder .. '/' .. name
+    if not i then
       errors.raise('E303', { what = ("%s has no file '%s', its files: %s"):format(set.name, name,
         table.concat(set.files, ', ')), near = errors.nearest(name, set.files), fix = 'rename it to one of these' })
     end
-    if set.known[name] and sys.sha256(text) ~= set.known[name].sha256 then
-      errors.raise('E308', { what = path .. ' has another checksum than the published file',
-                             where = set.folder .. '/' .. name,
-                             fix = 'get the original; sha256 expected: ' .. set.known[name].sha256 })
+    check_file(set, i, path, text)
+    if not o.replace and (sys.read(to) or text) ~= text then
+      errors.raise('E218', { what = ('%s is there already, and differs from %s'):format(to, path), fix = '--replace' })
     end
-    copies[i] = { name = name, text = text }
+    copies[k] = { path = to, text = text }
   end
-  local folder = ('%s/datasets/%s'):format(cache.root(), set.folder)
   sys.mkdir(folder)
   for _, c in ipairs(copies) do
-    sys.write(folder .. '/' .. c.name, c.text)
-    print(folder .. '/' .. c.name)
+    sys.write(c.path, c.text)
+    print(c.path)
   end
   return 0
 end

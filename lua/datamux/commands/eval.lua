@@ -15,8 +15,8 @@ end
 
 function M.configure(p)
   p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder')
-  p:argument('data', 'dev (the default), train or test of the model\'s own task, glue/TASK:SPLIT, or a file'):args '?'
-  p:option('--text', 'a file\'s column of the text (sentence; 1 for conll)'):argname 'COLUMN'
+  p:argument('data', 'dev (the default), another split of the model\'s task, glue/TASK:SPLIT, or a file'):args '?'
+  p:option('--text', 'a file\'s column of the text (as in the recipe, else sentence; 1 for conll)'):argname 'COLUMN'
   p:option('--pair', 'a file\'s column of the second text'):argname 'COLUMN'
   p:option('--label', 'a file\'s column of the label (label; the last for conll); of images, the IDX file of labels')
     :argname 'COLUMN'

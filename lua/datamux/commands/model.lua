@@ -86,7 +86,8 @@ function actions.info(o)
   local reads = m.images and ('images of %d x %d'):format(m.data.height, m.data.width)
     or ('tokenizer %s, %d entries · texts of up to %d tokens'):format(m.tokenizer.kind, m.tokenizer.vocab_size,
       m.config.data.length)
-  print(('step %s · %.2f M parameters, %s · %s'):format(tostring(m.step or '-'), m.model:count() / 1e6, m.dtype, reads))
+  print(('%s%.2f M parameters, %s · %s'):format(m.step and ('step %d · '):format(m.step) or '', m.model:count() / 1e6,
+    m.dtype, reads))
   print(saved.report(m.report))
   print(m.model)
   return 0

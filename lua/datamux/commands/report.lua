@@ -120,9 +120,24 @@ local function split(rest)
   return words, paths
 end
 
+-- Raises for a task that is none, and for a folder of runs that is not there.
+local function check(o)
+  local errors, names = require 'datamux.errors', require('datamux.data.task').names()
+  local known = not o.task
+  for _, name in ipairs(names) do known = known or name == o.task end
+  if not known then
+    errors.raise('E200', { what = ("--task is '%s', expected one of %s"):format(o.task, table.concat(names, ', ')),
+      near = errors.nearest(o.task, names), fix = 'leave out --task' })
+  end
+  if o.runs and not o.train and require('datamux.sys').kind(o.runs) ~= 'directory' then
+    errors.raise('E217', { what = ("--runs is '%s', which is no folder"):format(o.runs), fix = 'leave out --runs' })
+  end
+end
+
 -- What an analysis gets (see datamux.analysis).
 local function settings(o)
   local launch = require 'datamux.launch'
+  check(o)
   local words, paths = split(o.rest)
   local s = { root = require('datamux.rundir').root(o.runs or o.out), paths = paths, words = words, task = o.task,
     profile = o.profile, groupings = o.groupings, texts = o.texts, repeats = o.repeats, rows = o.rows,
@@ -160,16 +175,16 @@ local function dry_run(o, entries, s)
   return 0
 end
 
--- Finished runs to show: of the named folders, or all.
+-- Finished runs to show, of the named folders, or all; and what was named and is no finished run.
 local function runs_of(s)
   local finished = require 'datamux.finished'
-  if #s.paths == 0 then return finished.all(s.root, { task = s.task, profile = s.profile }) end
-  local out, sys = {}, require 'datamux.sys'
+  if #s.paths == 0 then return finished.all(s.root, { task = s.task, profile = s.profile }), {} end
+  local out, folders, sys = {}, {}, require 'datamux.sys'
   for _, path in ipairs(s.paths) do
-    local dir = sys.kind(path .. '/.datamux-run') and path or path .. '/latest'
-    out[#out + 1] = finished.read(dir)
+    local run = finished.read(sys.kind(path .. '/.datamux-run') and path or path .. '/latest')
+    table.insert(run and out or folders, run or path)
   end
-  return out
+  return out, folders
 end
 
 local function save(r, o)
@@ -206,7 +221,7 @@ function M.run(o)
   elseif entries then
     campaign.find(entries, s)
   end
-  s.entries, s.runs = entries or {}, runs_of(s)
+  s.entries, s.runs, s.folders = entries or {}, runs_of(s)
   local rows, more = analysis.collect(s)
   more = more or {}
   local notes = {}

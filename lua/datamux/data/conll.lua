@@ -12,9 +12,9 @@ local M = {}
 --- The labels of CoNLL-2003, in Hugging Face's order.
 M.labels = { 'O', 'B-PER', 'I-PER', 'B-ORG', 'I-ORG', 'B-LOC', 'I-LOC', 'B-MISC', 'I-MISC' }
 
--- The original file and the commonest conversion to BIO.
-local files = { train = { 'eng.train', 'train.txt' }, dev = { 'eng.testa', 'valid.txt' },
-                test = { 'eng.testb', 'test.txt' } }
+--- The files of CoNLL-2003 by split: the original one and the commonest conversion to BIO.
+M.files = { train = { 'eng.train', 'train.txt' }, dev = { 'eng.testa', 'valid.txt' },
+            test = { 'eng.testb', 'test.txt' } }
 
 -- -- schemes -------------------------------------------------------------------------------------------------------
 
@@ -158,21 +158,24 @@ function M.read(path, spec)
   return set
 end
 
+--- Reads a file of CoNLL-2003. Returns a set and raises as M.read does.
+function M.read_file(path) return M.read(path, { text = 1, label = 'last', labels = M.labels, format = 'conll' }) end
+
 --- Reads a split ('train', 'dev', 'test') of CoNLL-2003: the original files (IOB1) or train.txt, valid.txt, test.txt.
 --- Raises (code 3) where there is neither: who owns the text, where to get it, which files are expected.
 function M.conll2003(split)
   local looked = {}
-  for _, name in ipairs(files[split]) do
+  for _, name in ipairs(M.files[split]) do
     local path, places = cache.look('CoNLL-2003', name)
-    if path then return M.read(path, { text = 1, label = 'last', labels = M.labels, format = 'conll' }) end
+    if path then return M.read_file(path) end
     for _, place in ipairs(places) do looked[#looked + 1] = place end
   end
   errors.raise('E310', ('CoNLL-2003/%s is not here, and cannot be downloaded: its text belongs to Reuters and may '
     .. 'not be passed on\n  looked in: %s\n'
     .. '  get it:    the annotation from https://www.clips.uantwerpen.be/conll2003/ner/\n'
     .. '             and the Reuters corpus from NIST (https://trec.nist.gov/data/reuters/reuters.html), under their '
-    .. 'agreement\n  fix: put %s under $DATAMUX_DATA/CoNLL-2003'):format(files[split][1],
-    table.concat(looked, '\n             '), table.concat(files[split], ' or ')))
+    .. 'agreement\n  fix: put %s under $DATAMUX_DATA/CoNLL-2003'):format(M.files[split][1],
+    table.concat(looked, '\n             '), table.concat(M.files[split], ' or ')))
 end
 
 return M

@@ -61,6 +61,10 @@ end
 function M.read(task, split)
   local t = M.tasks[task]
   if not t then errors.raise('E219', ("unknown task '%s'.%s"):format(task, errors.suggest(task, M.names()))) end
+  if split ~= 'train' and split ~= 'dev' and split ~= 'test' then
+    errors.raise('E303', { what = ("'glue/%s:%s': no such split, expected train, dev or test"):format(task, split),
+      fix = ('glue/%s:dev'):format(task) })
+  end
   local path = cache.find(t.folder, t.files and t.files[split] or split .. '.tsv')
   return M.read_file(task, path, split == 'test')
 end

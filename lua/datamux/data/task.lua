@@ -119,6 +119,14 @@ function M.names()
   return names
 end
 
+--- Names of the splits that the task of a configuration has: none for a person's own files in a model folder, which
+--- does not say where they are.
+function M.splits(config)
+  if config.task == 'own' and not config.own.dev then return {} end
+  local three = config.task == 'conll2003' or glue.tasks[config.task]
+  return { 'dev', 'train', three and 'test' or nil }
+end
+
 -- The task as a table with output, best, read(split, labels).
 local function find(config)
   local name = config.task
@@ -153,11 +161,16 @@ function M.open(config)
 end
 
 --- One split ('train', 'dev', 'test') of the task of a configuration as it was read, for a model whose labels are
---- known: { name, output, label_names, set }. Raises E210 for a model that does not say what it was made for.
+--- known: { name, output, label_names, set }. Raises E210 for a model that does not say what it was made for, E303 for
+--- one of a person's own files whose folder does not say where they are.
 function M.split(config, split, labels)
   if not config.task then
     errors.raise('E210', { what = ('%s: the model does not say what task it is for'):format(config.name),
       fix = 'name the data: glue/sst2:dev, or a file' })
+  end
+  if config.task == 'own' and not config.own[split] then
+    errors.raise('E303', { what = ("%s: '%s' of its task is not part of the model folder"):format(config.name, split),
+      fix = 'name a file: datamux eval MODEL FILE, datamux bench MODEL --data FILE' })
   end
   local t = find(config)
   return { name = config.task, output = t.output, label_names = labels, set = t.read(split, labels) }
