@@ -65,6 +65,16 @@ describe('a set to score on', function()
     for i = 0, 89 do assert.are.equal(1 - truth.labels[i], set.labels[i]) end
   end)
 
+  it('is read by the columns that the model learned from, where the file has them', function()
+    local own = setmetatable({ config = setmetatable({ task = 'own', own = { type = 'classify', text = 'body',
+      label = 2 } }, { __index = model.config }) }, { __index = model })
+    local body = 'sentence\ttopic\tbody\nx\tnegative\ta good film\nx\tpositive\ta bad film\n'
+    local set = score_set.open(own, file('own.tsv', body), {})
+    assert.are.same({ 2, 0, 1 }, { set.n, set.labels[0], set.labels[1] })
+    assert.is_true(set.offset[1] > 3)
+    assert.are.equal(90, score_set.open(own, file('plain.tsv', table_of(90, { 'negative', 'positive' })), {}).n)
+  end)
+
   it('is refused where it does not suit the model', function()
     refused('E301', "label 'pos' is not one of the model's labels {negative, positive}", score_set.open, model,
       file('pos.tsv', table_of(9, { 'negative', 'pos' })), {})
