@@ -131,6 +131,17 @@ describe('datamux predict', function()
     assert.is_truthy(err:find('1 of 2 records could not be answered', 1, true))
   end)
 
+  it('writes the format that the name of its output tells', function()
+    local input = file('in.txt', 'the soup was nice\n')
+    for name, pattern in pairs { ['a.csv'] = '^text,label,score\nthe soup was nice,', ['a.jsonl'] = '^{"text":',
+                                 ['a.out'] = '^%a+\t' } do
+      assert.are.equal(0, (command(('predict %s %s -O %s/%s'):format(run, input, dir, name))))
+      assert.is_truthy(sys.read(dir .. '/' .. name):find(pattern))
+    end
+    assert.are.equal(0, (command(('predict %s %s -O %s/b.csv --out jsonl'):format(run, input, dir))))
+    assert.is_truthy(sys.read(dir .. '/b.csv'):find '^{"text":')
+  end)
+
   it('answers a line at once when no other follows', function()
     os.execute(('mkfifo %s/more'):format(dir))
     local line = '(echo "the soup was nice"; timeout 60 cat %s/more; echo) | %s predict %s --flush 50'

@@ -10,6 +10,7 @@ local reader = require 'datamux.data.reader'
 local records = require 'datamux.data.records'
 local render = require 'datamux.render'
 local sys = require 'datamux.sys'
+local task = require 'datamux.data.task'
 local C = core.C
 
 local M = {}
@@ -42,35 +43,26 @@ local function contains(list, value)
   return false
 end
 
--- Names of the columns of a source: its header, the keys of its first object, `text`, or numbers.
-local function names_of(source, record)
-  if source.header then return source.header end
-  if source.format == 'text' then return { 'text' } end
-  local names = {}
-  if source.format == 'jsonl' then
-    for k in pairs(record.value) do names[#names + 1] = k end
-    table.sort(names)
-  elseif source.format ~= 'conll' then
-    for i = 1, #record do names[i] = tostring(i) end
-  end
-  return names
-end
-
 local function no_column(source, what, names)
-  errors.raise('E302', ('%s: no --%s is given and no column has a usual name; columns are: %s\n  fix: --%s NAME')
-    :format(source.path, what, table.concat(names, ', '), what))
+  errors.raise('E302', { what = ('%s: no --%s is given and no column has a usual name; columns are: %s'):format(
+    source.path, what, table.concat(names, ', ')),
+    fix = source.format == 'text' and '--in tsv, csv or jsonl, which have columns' or ('--%s NAME'):format(what) })
 end
 
--- The columns of text and pair: as given, the usual names, or the only column of text.
-local function choose(o, source, record, names, pairs_wanted, tagger)
-  local text, pair = o.text, o.pair
-  if pairs_wanted and not pair then
+-- The columns of text and pair: as given, those that the model learned from, the usual names, or the only column of
+-- text.
+local function choose(self, source, record, names)
+  local o, learned = self.o, task.columns(self.model.config, source.format)
+  local text, pair = o.text or records.find(names, learned.text), o.pair
+  if self.pairs and not pair then
+    pair = records.find(names, learned.pair)
+    if not pair then text = o.text end
     for _, p in ipairs(usual_pairs) do
       if not text and contains(names, p[1]) and contains(names, p[2]) then text, pair = p[1], p[2] end
     end
     if not pair then no_column(source, 'pair', names) end
   end
-  for _, name in ipairs(tagger and usual_words or usual) do
+  for _, name in ipairs(self.render.kind == 'tag' and usual_words or usual) do
     if not text and contains(names, name) then text = name end
   end
   if text then return text, pair end
@@ -190,6 +182,8 @@ end
 local function flush(self)
   if self.pending == 0 then return end
   check_columns(self)
+  if self.lost and self.o.note then self.o.note(self.lost) end
+  self.lost = self.lost and false
   for k = 1, self.pending do
     if self.why[k] then complain(self, self.window[k], self.why[k]) end
   end
@@ -258,13 +252,25 @@ end
 
 -- -- files -----------------------------------------------------------------------------------------------------------
 
+-- Refuses options that plain text has no use for, where it was only taken for that.
+local function check_guess(o, path)
+  for _, e in ipairs { { '--text', o.text }, { '--pair', o.pair }, { '--id', o.id },
+                       { '--no-header', o.header == false or nil } } do
+    if e[2] then
+      errors.raise('E215', { what = ('%s: %s is given, but no format, and plain text has no columns'):format(
+        path == '-' and 'standard input' or path, e[1]), fix = '--in tsv, csv or jsonl' })
+    end
+  end
+end
+
 local function format_of(o, path)
   if o.input and o.input ~= 'auto' then return o.input end
-  if path == '-' then return 'text' end
-  local known = records.format_of(path)
+  local known = path ~= '-' and records.format_of(path)
   if known then return known end
-  local first = reader.lines(path)()
-  return first and first:find '^%s*{' and 'jsonl' or 'text'
+  local first = path ~= '-' and reader.lines(path)()
+  if first and first:find '^%s*{' then return 'jsonl' end
+  check_guess(o, path)
+  return 'text'
 end
 
 -- The columns that are asked for by a name that the source's header has not; where it has no header, all of them, which
@@ -273,7 +279,7 @@ local function absent(self, source, record, names)
   local o, asked, out = self.o, { { 'text', self.text }, { 'pair', self.pair } }, {}
   if o.keep == 'none' then asked[3] = { 'id', o.id } end
   for _, name in ipairs(type(o.keep) == 'table' and o.keep or {}) do asked[#asked + 1] = { 'keep', name } end
-  if source.format == 'conll' then names = { ('1 to %d'):format(#record) } end
+  if source.format == 'conll' then names, asked = { ('1 to %d'):format(#record) }, { asked[1] } end
   for _, e in ipairs(asked) do
     local flag, column = e[1], e[2]
     local number = tonumber(column)
@@ -288,12 +294,11 @@ end
 
 -- At the first record that tells the columns: what is read and kept; where all of it is there, the header goes out.
 local function settle(self, source, record)
-  local o = self.o
-  local names = names_of(source, record)
+  local o, names = self.o, source:names(record)
   if source.format == 'conll' then
-    self.text = o.text or 1
+    self.text = o.text or tonumber(task.columns(self.model.config, 'conll').text) or 1
   else
-    self.text, self.pair = choose(o, source, record, names, self.pairs, self.render.kind == 'tag')
+    self.text, self.pair = choose(self, source, record, names)
   end
   self.unseen = absent(self, source, record, names)
   if source.header then check_columns(self) end
@@ -312,6 +317,17 @@ end
 local function look(self, source, record)
   for i = #self.unseen, 1, -1 do
     if source:has(record, self.unseen[i].column) then table.remove(self.unseen, i) end
+  end
+end
+
+-- Notes once that a key of a record has no column in the output, which has those of the first record.
+local function check_keys(self, source, record)
+  if self.lost ~= nil or not (record.value and self.render.keep == 'all' and self.render:delimited()) then return end
+  for key in pairs(record.value) do
+    if not self.render.place[key] then
+      self.lost = ("notice: %s: key '%s' has no column and is left out: the columns are the first record's keys\n"
+        .. '  fix: --out jsonl, or --keep with the names of all columns'):format(source:where(record), key)
+    end
   end
 end
 
@@ -348,6 +364,7 @@ local function run_file(self, path)
       settled = true
     end
     if self.unseen[1] and not record.bad then look(self, source, record) end
+    check_keys(self, source, record)
     self.seen = self.seen + 1
     local mine = not shard or (self.seen - 1) % shard[2] == shard[1] - 1
     if mine and (not record.document or self.render.format == 'conll') then
@@ -359,7 +376,22 @@ local function run_file(self, path)
       end
     end
   end
+  if not settled and source.header then settle(self, source, {}) end
   check_columns(self)
+end
+
+-- Refuses options about texts that the model does not read.
+local function check_texts(model, o)
+  local kind = model.output == 'tag' and 'words' or o.pairs and 'pairs of texts'
+  if o.truncate == 'left' and kind then
+    errors.raise('E215', { what = ('--truncate is left, which has no meaning for a model that reads %s'):format(kind),
+                           fix = 'leave out --truncate' })
+  end
+  local unknown = model.data and model.data.published and not model.data.task       -- may read pairs: it does not say
+  if o.pair and not (o.pairs or unknown) then
+    errors.raise('E215', { what = ("--pair is '%s': the model reads single texts"):format(o.pair),
+                           fix = 'leave out --pair' })
+  end
 end
 
 --- Answers the records of files. model: a loaded one; o: { files (names, '-' is standard input), input ('auto', or a
@@ -372,6 +404,7 @@ end
 function M.run(model, o)
   if o.resume then check_resume(o) end
   if o.path then check_output(o) end
+  check_texts(model, o)
   local self = setmetatable({ model = model, o = o, pairs = o.pairs, pending = 0, seen = 0, skip = 0, unseen = {},
     window = {}, answer = {}, why = {}, predictor = predict.new(model, o),
     figures = { records = 0, errors = 0, skipped = 0 },
