@@ -430,9 +430,49 @@ describe('the filter', function()
       assert.is_true(whole == sys.read(out), 'cut at ' .. cut)
       assert.are.equal(500, figures.records)
     end
-    refused(2, 'is there already', run, m, path, { path = dir .. '/out.csv' })
     refused(2, 'without %-O', run, m, path, { resume = true })
     refused(2, 'standard input', run, m, '-', { resume = true, path = dir .. '/new' })
+  end)
+
+  it('adds to its own output only', function()
+    local m, path = parity_model(2), file('t.txt', table.concat(some_texts(500), '\n') .. '\n')
+    local whole, out = run(m, path), dir .. '/out'
+    local function try(bytes, pattern, o)
+      sys.write(out, bytes)
+      o.path = o.path or out
+      refused(2, pattern, run, m, o.files or path, o)
+      assert.is_true(bytes == sys.read(out))
+    end
+    try(whole:sub(1, 5000), 'is there already\n  fix: %-%-resume to continue it', {})
+    for _, bytes in ipairs { 'mine\n', ('mine\n'):rep(600), whole, whole:sub(1, 5000) .. 'x' } do
+      try(bytes, 'is there already\n  fix: another %-O', {})
+    end
+    for _, bytes in ipairs { 'mine\n', ('mine\n'):rep(600), whole .. 'x', whole:sub(1, 2000) .. 'x' } do
+      try(bytes, 'which this command did not write', { resume = true })
+    end
+    try(whole:sub(1, 5000), 'did not write', { resume = true, scores = 'none' })
+    try(whole:sub(1, 5000), 'did not write', { resume = true, shard = { 2, 2 } })
+    try(whole:sub(1, 5000), 'did not write', { resume = true, files = { file('none.txt', '') } })
+    try(whole, 'is there already\n  fix: another %-O', { on_error = 'skip' })
+    local text = sys.read(path)
+    for _, resume in ipairs { true, false } do
+      refused(2, 'is an input too', run, m, path, { path = dir .. '/../' .. dir:match '[^/]+$' .. '/t.txt',
+        resume = resume or nil })
+    end
+    assert.is_true(text == sys.read(path))
+  end)
+
+  it('continues after faulty records and sentences without words', function()
+    local m = parity_model(1, { output = 'tag', labels = { 'O', 'B-X' } })
+    local path = file('t.jsonl', 'x\n' .. ('{"text":"a b"}\n{"text":""}\n'):rep(100))
+    for _, output in ipairs { 'conll', 'tsv', 'jsonl' } do
+      local whole = run(m, path, { output = output })
+      for _, cut in ipairs { 1, #whole - 3, #whole - #whole % 7 } do
+        local out = file('out', whole:sub(1, cut))
+        run(m, path, { output = output, path = out, resume = true })
+        assert.is_true(whole == sys.read(out), output .. ' cut at ' .. cut)
+      end
+    end
   end)
 
   it('reads several files as one, of one format', function()
