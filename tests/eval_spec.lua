@@ -65,6 +65,16 @@ describe('a set to score on', function()
     for i = 0, 89 do assert.are.equal(1 - truth.labels[i], set.labels[i]) end
   end)
 
+  it('is read by the columns that the model learned from, where the file has them', function()
+    local own = setmetatable({ config = setmetatable({ task = 'own', own = { type = 'classify', text = 'body',
+      label = 2 } }, { __index = model.config }) }, { __index = model })
+    local body = 'sentence\ttopic\tbody\nx\tnegative\ta good film\nx\tpositive\ta bad film\n'
+    local set = score_set.open(own, file('own.tsv', body), {})
+    assert.are.same({ 2, 0, 1 }, { set.n, set.labels[0], set.labels[1] })
+    assert.is_true(set.offset[1] > 3)
+    assert.are.equal(90, score_set.open(own, file('plain.tsv', table_of(90, { 'negative', 'positive' })), {}).n)
+  end)
+
   it('is refused where it does not suit the model', function()
     refused('E301', "label 'pos' is not one of the model's labels {negative, positive}", score_set.open, model,
       file('pos.tsv', table_of(9, { 'negative', 'pos' })), {})
@@ -121,6 +131,17 @@ describe('datamux predict', function()
     local code, _, err = command('predict ' .. run .. ' --in jsonl', file('bad.jsonl', '{"text":"a"}\n{\n'))
     assert.are.equal(3, code)
     assert.is_truthy(err:find('1 of 2 records could not be answered', 1, true))
+  end)
+
+  it('writes the format that the name of its output tells', function()
+    local input = file('in.txt', 'the soup was nice\n')
+    for name, pattern in pairs { ['a.csv'] = '^text,label,score\nthe soup was nice,', ['a.jsonl'] = '^{"text":',
+                                 ['a.out'] = '^%a+\t' } do
+      assert.are.equal(0, (command(('predict %s %s -O %s/%s'):format(run, input, dir, name))))
+      assert.is_truthy(sys.read(dir .. '/' .. name):find(pattern))
+    end
+    assert.are.equal(0, (command(('predict %s %s -O %s/b.csv --out jsonl'):format(run, input, dir))))
+    assert.is_truthy(sys.read(dir .. '/b.csv'):find '^{"text":')
   end)
 
   it('answers a line at once when no other follows', function()

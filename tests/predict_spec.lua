@@ -150,6 +150,12 @@ describe('predict', function()
       { 'a', 'a b c' }, { truncate = 'fail' })
   end)
 
+  it('says what is no list of texts', function()
+    refused(2, 'texts is "x", expected a list of texts, as { "x" }', predict.answers, parity_model(2), 'x')
+    refused(2, 'text 2 is 3, expected a string', predict.answers, parity_model(2), { 'a', 3 })
+    refused(2, 'text 1 is a table', predict.answers, parity_model(2), { { 'a' } })
+  end)
+
   it('cuts long texts at the right or at the left', function()
     local m = parity_model(2, { length = 3 })
     local p = predict.new(m, { truncate = 'left' })
@@ -227,7 +233,7 @@ describe('the filter', function()
     assert.are.equal('index\tprediction\n0\t' .. a .. '\n1\t' .. b .. '\n', run(m, tsv, { output = 'glue' }))
     assert.is_truthy(run(m, tsv, { output = 'fasttext', k = 2 }):find('^__label__' .. a .. ' 0%.%d+ __label__'))
     local jsonl = file('t.jsonl', '{"text":"a\\tb","n":[1]}\n')
-    assert.is_truthy(run(m, jsonl, { output = 'tsv' }):find('[1]\ta b\t', 1, true))
+    assert.is_truthy(run(m, jsonl, { output = 'tsv' }):find('text\tn\tlabel\tscore\na b\t[1]\t', 1, true))
     assert.is_truthy(run(m, tsv, { output = 'text', keep = 'none' }):find('^' .. a .. '\t0%.%d+\n' .. b))
     local all = cjson.decode(lines(run(m, tsv, { output = 'jsonl', scores = 'all', keep = 'none' }))[1])
     assert.is_near(1, all.scores.even + all.scores.odd, 1e-3)
@@ -241,10 +247,10 @@ describe('the filter', function()
   end)
 
   it('tags words: a column of CoNLL, a list of JSON, words of a line', function()
-    local m = parity_model(3, { output = 'tag', labels = { 'O', 'B-X', 'I-X' }, length = 4 })
+    local m = parity_model(3, { output = 'tag', labels = { 'O', 'B-X', 'I-X' }, length = 3 })
     local function tag(word) return m.labels[m.tokenizer.id[word] % 3 + 1] end
     local conll = file('t.conll', '-DOCSTART- -X-\n\na NN\nb NN\nc NN\n\n\nd NN')
-    assert.are.equal(('-DOCSTART- -X- O\n\na NN %s\nb NN %s\nc NN O\n\nd NN %s\n\n'):format(tag 'a', tag 'b', tag 'd'),
+    assert.are.equal(('-DOCSTART- -X- O\n\na NN %s\nb NN %s\nc NN _\n\nd NN %s\n\n'):format(tag 'a', tag 'b', tag 'd'),
       run(m, conll))
     assert.are.same({ tag 'a', tag 'b' }, cjson.decode((run(m, file('t.jsonl', '{"text":["a","b"]}')))).tags)
     assert.are.equal(tag 'b' .. ' ' .. tag 'a' .. '\n', run(m, file('t.txt', 'b  a')))
@@ -252,8 +258,31 @@ describe('the filter', function()
       local line = ('{"id":"7","text":"a b c","%s":["d","a"]}'):format(name)
       assert.are.same({ tag 'd', tag 'a' }, cjson.decode((run(m, file('t.jsonl', line)))).tags)
     end
+    assert.are.same({ tag 'a', tag 'b', cjson.null }, cjson.decode((run(m, file('t.jsonl', '{"text":["a","b","c"]}'))))
+      .tags)
+    assert.are.equal(('words\ttags\na b c\t%s %s _\nd\t%s\n'):format(tag 'a', tag 'b', tag 'd'),
+      (run(m, conll, { output = 'tsv' })))
     local own = run(m, conll, { output = 'jsonl' })
     assert.are.equal(own, (run(m, file('own.jsonl', (own:gsub(',"tags".-}', '}'))))))
+  end)
+
+  it('gives an empty answer to a sentence that it could not read', function()
+    local m = parity_model(3, { output = 'tag', labels = { 'O', 'B-X', 'I-X' }, length = 4 })
+    local bad = file('t.conll', 'a NN\n\n# a comment\nb NN\nc NN X\n')
+    assert.are.equal('# a comment\nb NN _\nc NN X _\n\n', run(m, bad):match '\n\n(.*)')
+    local texts = file('t.jsonl', '{"text":"a"}\n{"text":3}\n')
+    assert.are.equal(cjson.null, cjson.decode(lines(run(m, texts))[2]).tags)
+    assert.are.equal('_', lines(run(m, texts, { output = 'text' }))[2])
+  end)
+
+  it('takes the columns that the model learned from before those of usual names', function()
+    local m = parity_model(2)
+    m.config.task, m.config.own = 'own', { type = 'classify', text = 'body', label = 'topic' }
+    assert.is_truthy(run(m, file('t.tsv', 'text\tbody\na\tb\n')):find('b\t' .. expected(m, 'b'), 1, true))
+    assert.is_truthy(run(m, file('t.jsonl', '{"text":"a"}')):find(expected(m, 'a'), 1, true))
+    m.config.own.text, m.config.own.pair = 'one', 'two'
+    m.tokenizer.encode_pair = function(tok, a, b, max) return tok:encode(a .. ' ' .. b, max) end
+    assert.is_truthy(run(m, file('p.tsv', 'two\tone\na\tb\n'), { pairs = true }):find(expected(m, 'b a'), 1, true))
   end)
 
   it('takes pairs by their usual names, and says what is missing', function()
@@ -284,6 +313,62 @@ describe('the filter', function()
     assert.is_nil(sys.kind(out))
     run(m, file('none.txt', ''), { path = out })
     assert.are.equal('', sys.read(out))
+  end)
+
+  it('writes the header of a file that holds nothing else', function()
+    assert.are.equal('id,text,label,score\n', (run(parity_model(2), file('t.csv', 'id,text\n'))))
+  end)
+
+  it('has columns in the order of the first object, and says once what has none', function()
+    local m, notes = parity_model(2), {}
+    local out = run(m, file('t.jsonl', '{"text":"a","b":{"c":1},"a":"2"}\n{"text":"b","x":1}\n{"text":"b","y":1}\n'),
+      { output = 'tsv', note = function(s) notes[#notes + 1] = s end })
+    assert.are.equal('text\tb\ta\tlabel\tscore', lines(out)[1])
+    assert.are.equal(1, #notes)
+    assert.is_truthy(notes[1]:find("t.jsonl:2: key 'x' has no column", 1, true))
+  end)
+
+  it('keeps what a faulty row has', function()
+    local m = parity_model(2)
+    local path = file('t.tsv', 'id\ttext\n1\ta\n2\n\n3\tb\t4\n')
+    local got = lines((run(m, path)))
+    assert.are.same({ '2\t\t\t', '\t\t\t', '3\tb\t\t' }, { got[3], got[4], got[5] })
+    got = lines((run(m, path, { output = 'jsonl' })))
+    assert.are.equal('{"id":"2","label":null,"error":"E305 1 column, expected 2 (id, text)"}', got[2])
+    assert.are.equal('{"label":null,"error":"E305 an empty line"}', got[3])
+    got = lines((run(m, file('n.jsonl', '{"text":"a"}\n{"text":null}\n \n'))))
+    assert.is_truthy(got[2]:find("E305 'text' is null", 1, true))
+    assert.is_truthy(got[3]:find('E305 an empty line', 1, true))
+  end)
+
+  it('refuses options that there is no use for', function()
+    local m, path = parity_model(2), file('t.tsv', 'text\na\n')
+    for _, o in ipairs { { k = 2, scores = 'all' }, { k = 2, scores = 'none' }, { scores = 'all', output = 'glue' },
+                         { threshold = 0.5, output = 'glue' }, { scores = 'all', output = 'fasttext' },
+                         { pair = 'text' } } do
+      refused(2, 'leave out %-', run, m, path, o)
+    end
+    for _, kind in ipairs { 'regress', 'tag' } do
+      m.output = kind
+      for _, o in ipairs { { k = 2 }, { scores = 'none' }, { threshold = 0.5 } } do
+        refused(2, "which has no meaning for answers of kind '" .. kind, run, m, path, o)
+      end
+    end
+    refused(2, 'truncate is left, which has no meaning for a model that reads words', run, m, path,
+      { truncate = 'left' })
+  end)
+
+  it('refuses columns of plain text, guessed or said', function()
+    local m, path = parity_model(2), file('unknown', 'id\tbody\n1\ta\n')
+    for _, o in ipairs { { text = 'body' }, { id = 'id' }, { header = false } } do
+      refused(2, 'given, but no format', run, m, path, o)
+    end
+    refused(2, 'standard input: %-%-pair is given', run, m, '-', { pair = 'b', pairs = true })
+    for _, o in ipairs { { text = 'body' }, { text = 'text', pair = 'b', pairs = true } } do
+      o.input = 'text'
+      refused(3, "no column 'b.*, columns are: text", run, m, path, o)
+    end
+    assert.are.equal(2, #lines((run(m, path, { text = 'text', input = 'text' }))))
   end)
 
   it('refuses a key that none of the first records has, before any answer', function()
@@ -345,9 +430,49 @@ describe('the filter', function()
       assert.is_true(whole == sys.read(out), 'cut at ' .. cut)
       assert.are.equal(500, figures.records)
     end
-    refused(2, 'is there already', run, m, path, { path = dir .. '/out.csv' })
     refused(2, 'without %-O', run, m, path, { resume = true })
     refused(2, 'standard input', run, m, '-', { resume = true, path = dir .. '/new' })
+  end)
+
+  it('adds to its own output only', function()
+    local m, path = parity_model(2), file('t.txt', table.concat(some_texts(500), '\n') .. '\n')
+    local whole, out = run(m, path), dir .. '/out'
+    local function try(bytes, pattern, o)
+      sys.write(out, bytes)
+      o.path = o.path or out
+      refused(2, pattern, run, m, o.files or path, o)
+      assert.is_true(bytes == sys.read(out))
+    end
+    try(whole:sub(1, 5000), 'is there already\n  fix: %-%-resume to continue it', {})
+    for _, bytes in ipairs { 'mine\n', ('mine\n'):rep(600), whole, whole:sub(1, 5000) .. 'x' } do
+      try(bytes, 'is there already\n  fix: another %-O', {})
+    end
+    for _, bytes in ipairs { 'mine\n', ('mine\n'):rep(600), whole .. 'x', whole:sub(1, 2000) .. 'x' } do
+      try(bytes, 'which this command did not write', { resume = true })
+    end
+    try(whole:sub(1, 5000), 'did not write', { resume = true, scores = 'none' })
+    try(whole:sub(1, 5000), 'did not write', { resume = true, shard = { 2, 2 } })
+    try(whole:sub(1, 5000), 'did not write', { resume = true, files = { file('none.txt', '') } })
+    try(whole, 'is there already\n  fix: another %-O', { on_error = 'skip' })
+    local text = sys.read(path)
+    for _, resume in ipairs { true, false } do
+      refused(2, 'is an input too', run, m, path, { path = dir .. '/../' .. dir:match '[^/]+$' .. '/t.txt',
+        resume = resume or nil })
+    end
+    assert.is_true(text == sys.read(path))
+  end)
+
+  it('continues after faulty records and sentences without words', function()
+    local m = parity_model(1, { output = 'tag', labels = { 'O', 'B-X' } })
+    local path = file('t.jsonl', 'x\n' .. ('{"text":"a b"}\n{"text":""}\n'):rep(100))
+    for _, output in ipairs { 'conll', 'tsv', 'jsonl' } do
+      local whole = run(m, path, { output = output })
+      for _, cut in ipairs { 1, #whole - 3, #whole - #whole % 7 } do
+        local out = file('out', whole:sub(1, cut))
+        run(m, path, { output = output, path = out, resume = true })
+        assert.is_true(whole == sys.read(out), output .. ' cut at ' .. cut)
+      end
+    end
   end)
 
   it('reads several files as one, of one format', function()

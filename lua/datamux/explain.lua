@@ -141,7 +141,8 @@ A run is named by its folder, by NAME/latest, or by its id where that is unique.
   datamux runs show sst2_n20/latest]] },
 
   E218 = { 'something is there already', [[
-datamux overwrites nothing of yours. Choose another name, or remove what is there yourself.
+datamux overwrites nothing of yours. Choose another name, or remove what is there yourself. predict
+--resume continues a file that the same command began, and refuses every other.
 
   datamux new other_name]],
            fix = 'choose another name' },

@@ -3,13 +3,14 @@
 -- Records are collected in windows (see predict.lua); a window is answered and written as a whole. What is wrong with a
 -- record is its own affair: it keeps its place and gets the answer null.
 local ffi = require 'ffi'
+local lfs = require 'lfs'
 local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
 local predict = require 'datamux.predict'
 local reader = require 'datamux.data.reader'
 local records = require 'datamux.data.records'
 local render = require 'datamux.render'
-local sys = require 'datamux.sys'
+local task = require 'datamux.data.task'
 local C = core.C
 
 local M = {}
@@ -23,8 +24,6 @@ if not pcall(ffi.typeof, 'struct dm_filter_defined') then
   ffi.cdef [[
     struct dm_filter_defined { int one; };
     ssize_t write(int fd, const void *data, size_t n);
-    int ftruncate(int fd, long size);
-    long lseek(int fd, long at, int from);
   ]]
 end
 
@@ -42,35 +41,26 @@ local function contains(list, value)
   return false
 end
 
--- Names of the columns of a source: its header, the keys of its first object, `text`, or numbers.
-local function names_of(source, record)
-  if source.header then return source.header end
-  if source.format == 'text' then return { 'text' } end
-  local names = {}
-  if source.format == 'jsonl' then
-    for k in pairs(record.value) do names[#names + 1] = k end
-    table.sort(names)
-  elseif source.format ~= 'conll' then
-    for i = 1, #record do names[i] = tostring(i) end
-  end
-  return names
-end
-
 local function no_column(source, what, names)
-  errors.raise('E302', ('%s: no --%s is given and no column has a usual name; columns are: %s\n  fix: --%s NAME')
-    :format(source.path, what, table.concat(names, ', '), what))
+  errors.raise('E302', { what = ('%s: no --%s is given and no column has a usual name; columns are: %s'):format(
+    source.path, what, table.concat(names, ', ')),
+    fix = source.format == 'text' and '--in tsv, csv or jsonl, which have columns' or ('--%s NAME'):format(what) })
 end
 
--- The columns of text and pair: as given, the usual names, or the only column of text.
-local function choose(o, source, record, names, pairs_wanted, tagger)
-  local text, pair = o.text, o.pair
-  if pairs_wanted and not pair then
+-- The columns of text and pair: as given, those that the model learned from, the usual names, or the only column of
+-- text.
+local function choose(self, source, record, names)
+  local o, learned = self.o, task.columns(self.model.config, source.format)
+  local text, pair = o.text or records.find(names, learned.text), o.pair
+  if self.pairs and not pair then
+    pair = records.find(names, learned.pair)
+    if not pair then text = o.text end
     for _, p in ipairs(usual_pairs) do
       if not text and contains(names, p[1]) and contains(names, p[2]) then text, pair = p[1], p[2] end
     end
     if not pair then no_column(source, 'pair', names) end
   end
-  for _, name in ipairs(tagger and usual_words or usual) do
+  for _, name in ipairs(self.render.kind == 'tag' and usual_words or usual) do
     if not text and contains(names, name) then text = name end
   end
   if text then return text, pair end
@@ -103,63 +93,98 @@ local function write_all(fd, text, name)
   end
 end
 
--- Records of an output file, which has been cut off somewhere: how many whole windows' worth of them there are, and the
--- byte where those end.
-local function whole_windows(path, o)
-  local text = sys.read(path) or ''
-  local count, at, mark, inside = o.header and -1 or 0, 1, 0, false
-  local line_end = o.conll and '\n\n' or '\n'
-  while true do
-    local from, stop = text:find(line_end, at, true)
-    if not from then break end
-    if o.csv then
-      local _, quotes = text:sub(at, stop):gsub('"', '')
-      if quotes % 2 == 1 then inside = not inside end
+-- What a file of answers that may have been cut off holds: its header and all from its last whole window on, and how
+-- many records are before that. o: { header (bytes), window (records), csv, conll }.
+local function last_window(f, o)
+  local count, before, mark, base, rest, quotes = 0, o.header, o.header, o.header, '', 0
+  local header = f:read(o.header) or ''
+  for block in function() return f:read(2 ^ 20) end do
+    rest = rest .. block
+    local at = 1
+    for line, stop in rest:gmatch '([^\n]*)\n()' do
+      if o.csv then quotes = quotes + select(2, line:gsub('"', '')) end
+      if quotes % 2 == 0 and (not o.conll or line == '') then
+        count = count + 1
+        if count % o.window == 0 then before, mark = mark, base + stop - 1 end
+      end
+      at = stop
     end
-    at = stop + 1
-    if not inside then
-      count = count + 1
-      if count >= 0 and count % o.window == 0 then mark = stop end
-    end
+    base, rest = base + at - 1, rest:sub(at)
   end
-  return math.max(0, math.floor(count / o.window) * o.window), mark
+  f:seek('set', before)
+  return header .. f:read '*a', math.max(0, math.floor(count / o.window) - 1) * o.window
 end
 
+local function refuse_output(o, what, fix)
+  errors.raise('E218', { what = ("-O is '%s', which %s"):format(o.path, what), fix = fix or 'another -O' })
+end
+
+-- Refuses an output file that is an input, and one that is there and cannot be this command's, cut off.
 local function check_output(o)
-  if not o.resume and (require('lfs').attributes(o.path, 'size') or 0) > 0 then
-    errors.raise('E218', ("-O is '%s', which is there already\n  fix: --resume to continue it, or another name"):format(
-      o.path))
+  local out = lfs.attributes(o.path)
+  if not out or out.mode ~= 'file' then return end
+  for _, path in ipairs(o.files) do
+    local input = lfs.attributes(path == '-' and '/dev/stdin' or path)
+    if input and input.dev == out.dev and input.ino == out.ino then refuse_output(o, 'is an input too') end
   end
+  if out.size > 0 and (o.on_error == 'skip' or contains(o.files, '-')) then refuse_output(o, 'is there already') end
 end
 
--- Opens the output file, where there is one: late, so that a mistake in the input leaves none behind.
+-- Finds what the output file holds already: the records before its last whole window are passed over.
+local function look_back(self)
+  local path, r = self.o.path, self.render
+  if self.there then return end
+  self.there = ''
+  if not path or lfs.attributes(path, 'mode') ~= 'file' then return end
+  local f, why = io.open(path, 'rb')
+  if not f then errors.raise('E401', why) end
+  self.there, self.skip = last_window(f, { header = #(self.header or ''), window = self.predictor.capacity,
+    csv = r.format == 'csv', conll = r.format == 'conll' })
+  f:close()
+  self.found, self.figures.skipped = self.there ~= '', self.skip
+  if self.skip > 0 then self.skip, self.pending = self.skip - self.pending, 0 end       -- faulty ones came before
+end
+
+-- Opens the output file: late, so that a mistake in the input leaves none behind.
 local function open_output(self)
+  if self.fd then return end
   local path = self.o.path
-  if not path or self.fd then return end
-  local fd = C.open(path, 65, ffi.cast('int', 420))                       -- O_WRONLY | O_CREAT, 0644
+  local fd = C.open(path, 1089, ffi.cast('int', 420))                     -- O_WRONLY | O_CREAT | O_APPEND, 0644
   if fd < 0 then errors.raise('E401', ('%s: %s'):format(path, ffi.string(C.strerror(ffi.errno())))) end
-  self.fd, self.sink = fd, function(text) write_all(fd, text, path) end
+  self.fd = fd
+end
+
+local function refuse_other(o)
+  refuse_output(o, o.resume and 'this command did not write (another model, option, input or shard)'
+    or 'is there already')
+end
+
+-- Writes to the output file. What is there already is answered again and must be the same, byte for byte: nothing that
+-- is there is ever lost.
+local function put(self, text)
+  local there, n = self.there, math.min(#self.there, #text)
+  if there:sub(1, n) ~= text:sub(1, n) then refuse_other(self.o) end
+  self.there = there:sub(n + 1)
+  if n == #text then return end
+  if self.found and not self.o.resume then
+    refuse_output(self.o, 'is there already', '--resume to continue it, or another name')
+  end
+  open_output(self)
+  write_all(self.fd, text:sub(n + 1), self.o.path)
+end
+
+-- After the last window: an output file is there, and holds no more than was written.
+local function finish(self)
+  if not self.o.path then return end
+  if self.there ~= '' or self.found and not self.o.resume then refuse_other(self.o) end
+  open_output(self)
 end
 
 -- Writes what goes before the first record, once, when there is a window to write or nothing more to read.
 local function write_header(self)
-  open_output(self)
+  look_back(self)
   if self.header then self.sink(self.header) end
   self.header = nil
-end
-
--- Cuts the output file after its last whole window, and passes over as many records. A header that is there stays.
-local function continue(self)
-  local r = self.render
-  local delimited = r.format == 'tsv' or r.format == 'csv' or r.format == 'glue'
-  local count, mark = whole_windows(self.o.path, { window = self.predictor.capacity, csv = r.format == 'csv',
-    header = delimited and self.header ~= '', conll = r.format == 'conll' })
-  if C.ftruncate(self.fd, mark) ~= 0 then
-    errors.raise('E401', ('%s: %s'):format(self.o.path, ffi.string(C.strerror(ffi.errno()))))
-  end
-  C.lseek(self.fd, mark, 0)
-  self.skip, self.figures.skipped = count, count
-  if mark > 0 then self.header = nil end
 end
 
 local function check_resume(o)
@@ -190,6 +215,8 @@ end
 local function flush(self)
   if self.pending == 0 then return end
   check_columns(self)
+  if self.lost and self.o.note then self.o.note(self.lost) end
+  self.lost = self.lost and false
   for k = 1, self.pending do
     if self.why[k] then complain(self, self.window[k], self.why[k]) end
   end
@@ -258,13 +285,25 @@ end
 
 -- -- files -----------------------------------------------------------------------------------------------------------
 
+-- Refuses options that plain text has no use for, where it was only taken for that.
+local function check_guess(o, path)
+  for _, e in ipairs { { '--text', o.text }, { '--pair', o.pair }, { '--id', o.id },
+                       { '--no-header', o.header == false or nil } } do
+    if e[2] then
+      errors.raise('E215', { what = ('%s: %s is given, but no format, and plain text has no columns'):format(
+        path == '-' and 'standard input' or path, e[1]), fix = '--in tsv, csv or jsonl' })
+    end
+  end
+end
+
 local function format_of(o, path)
   if o.input and o.input ~= 'auto' then return o.input end
-  if path == '-' then return 'text' end
-  local known = records.format_of(path)
+  local known = path ~= '-' and records.format_of(path)
   if known then return known end
-  local first = reader.lines(path)()
-  return first and first:find '^%s*{' and 'jsonl' or 'text'
+  local first = path ~= '-' and reader.lines(path)()
+  if first and first:find '^%s*{' then return 'jsonl' end
+  check_guess(o, path)
+  return 'text'
 end
 
 -- The columns that are asked for by a name that the source's header has not; where it has no header, all of them, which
@@ -273,7 +312,7 @@ local function absent(self, source, record, names)
   local o, asked, out = self.o, { { 'text', self.text }, { 'pair', self.pair } }, {}
   if o.keep == 'none' then asked[3] = { 'id', o.id } end
   for _, name in ipairs(type(o.keep) == 'table' and o.keep or {}) do asked[#asked + 1] = { 'keep', name } end
-  if source.format == 'conll' then names = { ('1 to %d'):format(#record) } end
+  if source.format == 'conll' then names, asked = { ('1 to %d'):format(#record) }, { asked[1] } end
   for _, e in ipairs(asked) do
     local flag, column = e[1], e[2]
     local number = tonumber(column)
@@ -288,22 +327,18 @@ end
 
 -- At the first record that tells the columns: what is read and kept; where all of it is there, the header goes out.
 local function settle(self, source, record)
-  local o = self.o
-  local names = names_of(source, record)
+  local o, names = self.o, source:names(record)
   if source.format == 'conll' then
-    self.text = o.text or 1
+    self.text = o.text or tonumber(task.columns(self.model.config, 'conll').text) or 1
   else
-    self.text, self.pair = choose(o, source, record, names, self.pairs, self.render.kind == 'tag')
+    self.text, self.pair = choose(self, source, record, names)
   end
   self.unseen = absent(self, source, record, names)
   if source.header then check_columns(self) end
   self.first, self.second = source:column(self.text), self.pair and source:column(self.pair)
   if not self.settled then
     self.header = self.render:begin(source, names)
-    if o.resume then
-      open_output(self)
-      continue(self)
-    end
+    look_back(self)
     self.settled = true
   end
 end
@@ -312,6 +347,17 @@ end
 local function look(self, source, record)
   for i = #self.unseen, 1, -1 do
     if source:has(record, self.unseen[i].column) then table.remove(self.unseen, i) end
+  end
+end
+
+-- Notes once that a key of a record has no column in the output, which has those of the first record.
+local function check_keys(self, source, record)
+  if self.lost ~= nil or not (record.value and self.render.keep == 'all' and self.render:delimited()) then return end
+  for key in pairs(record.value) do
+    if not self.render.place[key] then
+      self.lost = ("notice: %s: key '%s' has no column and is left out: the columns are the first record's keys\n"
+        .. '  fix: --out jsonl, or --keep with the names of all columns'):format(source:where(record), key)
+    end
   end
 end
 
@@ -348,6 +394,7 @@ local function run_file(self, path)
       settled = true
     end
     if self.unseen[1] and not record.bad then look(self, source, record) end
+    check_keys(self, source, record)
     self.seen = self.seen + 1
     local mine = not shard or (self.seen - 1) % shard[2] == shard[1] - 1
     if mine and (not record.document or self.render.format == 'conll') then
@@ -359,7 +406,22 @@ local function run_file(self, path)
       end
     end
   end
+  if not settled and source.header then settle(self, source, {}) end
   check_columns(self)
+end
+
+-- Refuses options about texts that the model does not read.
+local function check_texts(model, o)
+  local kind = model.output == 'tag' and 'words' or o.pairs and 'pairs of texts'
+  if o.truncate == 'left' and kind then
+    errors.raise('E215', { what = ('--truncate is left, which has no meaning for a model that reads %s'):format(kind),
+                           fix = 'leave out --truncate' })
+  end
+  local unknown = model.data and model.data.published and not model.data.task       -- may read pairs: it does not say
+  if o.pair and not (o.pairs or unknown) then
+    errors.raise('E215', { what = ("--pair is '%s': the model reads single texts"):format(o.pair),
+                           fix = 'leave out --pair' })
+  end
 end
 
 --- Answers the records of files. model: a loaded one; o: { files (names, '-' is standard input), input ('auto', or a
@@ -372,14 +434,17 @@ end
 function M.run(model, o)
   if o.resume then check_resume(o) end
   if o.path then check_output(o) end
+  check_texts(model, o)
   local self = setmetatable({ model = model, o = o, pairs = o.pairs, pending = 0, seen = 0, skip = 0, unseen = {},
     window = {}, answer = {}, why = {}, predictor = predict.new(model, o),
     figures = { records = 0, errors = 0, skipped = 0 },
     sink = o.sink or function(text) write_all(1, text, 'standard output') end }, Filter)
+  if o.path then self.sink = function(text) put(self, text) end end
   local ok, why = pcall(function()
     for _, path in ipairs(o.files) do run_file(self, path) end
     flush(self)
     write_header(self)
+    finish(self)
   end)
   if self.fd then C.close(self.fd) end
   if not ok then error(why, 0) end

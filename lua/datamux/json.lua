@@ -1,4 +1,7 @@
--- json.lua -- a small JSON writer: sorted keys, lists by content or json.list, NaN and infinity as null.
+-- json.lua -- a small JSON writer: sorted keys, lists by content or json.list, NaN and infinity as null; and the keys
+-- of an object in the order of its text, which decoding loses.
+local cjson = require 'cjson'
+
 local M = {}
 
 local List = {}
@@ -48,5 +51,30 @@ end
 
 --- The text of v; pretty: over several lines.
 function M.encode(v, pretty) return encode(v, pretty and '  ' or nil, '') end
+
+--- The keys of a JSON object, given as its (valid) text, in the order they stand there.
+function M.keys(text)
+  local out, seen, depth, at = {}, {}, 0, 1
+  while true do
+    local from = text:find('["{}%[%]]', at)
+    if not from then return out end
+    local stop, byte = from, text:sub(from, from)
+    if byte == '{' or byte == '[' then depth = depth + 1 end
+    if byte == '}' or byte == ']' then depth = depth - 1 end
+    if byte == '"' then
+      repeat
+        stop = text:find('["\\]', stop + 1)
+        local escaped = text:byte(stop) == 92
+        if escaped then stop = stop + 1 end
+      until not escaped
+      if depth == 1 and text:find('^%s*:', stop + 1) then
+        local key = cjson.decode('[' .. text:sub(from, stop) .. ']')[1]
+        if not seen[key] then out[#out + 1] = key end
+        seen[key] = true
+      end
+    end
+    at = stop + 1
+  end
+end
 
 return M

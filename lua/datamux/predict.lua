@@ -277,11 +277,11 @@ function Predictor:probabilities(i)
   return out
 end
 
---- Tags of sentence i (from 0), one a word: that of its first token; words beyond the cut have O.
+--- Tags of sentence i (from 0), one a word: that of its first token; false for words that the cut left out.
 function Predictor:tags(i)
   local out, first, labels = {}, self.firsts[i + 1], self.net.labels
   for w = 1, #first do
-    out[w] = first[w] > 0 and labels[self:best(self.offset[i] + first[w] - 1) + 1] or 'O'
+    out[w] = first[w] > 0 and labels[self:best(self.offset[i] + first[w] - 1) + 1]
   end
   return out
 end
@@ -296,13 +296,23 @@ function Predictor:answer(i)
   return { label = self.net.labels[best + 1], score = p, scores = scores, slot = slot }
 end
 
+local function shown(v) return type(v) == 'string' and ('%q'):format(v) or tostring(v) end
+
 --- Answers to a list of texts (of { a, b } for pair tasks), in their order: { label, score (its probability), scores
 --- (by label), slot } each; { score, slot } for regression. o: see new.
 function M.answers(model, texts, o)
+  if type(texts) ~= 'table' then
+    errors.raise('E200', ('texts is %s, expected a list of texts, as { %s }'):format(shown(texts), shown(texts)))
+  end
   local p, out = M.new(model, o), {}
   for i, t in ipairs(texts) do
-    local ok, why
-    if type(t) == 'table' then ok, why = p:add(t[1], t[2]) else ok, why = p:add(t) end
+    local pair = type(t) == 'table'
+    local first, second = pair and t[1] or t, pair and t[2] or nil
+    if type(first) ~= 'string' or pair and type(second) ~= 'string' then
+      errors.raise('E200', ('text %d is %s, expected a string%s'):format(i, pair and 'a table' or shown(t),
+        pair and ' or { a, b } of strings' or ''))
+    end
+    local ok, why = p:add(first, second)
     if not ok then errors.raise('E305', ('text %d: %s'):format(i, why)) end
     if p:full() or i == #texts then
       p:score()

@@ -53,12 +53,25 @@ local function ranked(self, i)
   return list
 end
 
+local UNREAD = '_'               -- the tag of a word that was not read
+
+-- The tags of sentence i: each as spell gives it, `unread` for a word that was not read.
+local function tags_of(self, i, unread, spell)
+  local out = self.predictor:tags(i)
+  for w, tag in ipairs(out) do out[w] = tag and spell(tag) or unread end
+  return out
+end
+
 -- The answer's members of a JSON object, each name with `prefix`. i: number of the answer, nil for none.
 local function members(self, i, why, prefix)
   local p = self.predictor
-  if not i then return ('"%slabel":null,"%serror":%s'):format(prefix, prefix, json.encode('E305 ' .. clean(why))) end
+  if not i then
+    return ('"%s%s":null,"%serror":%s'):format(prefix, self.columns[1], prefix, json.encode('E305 ' .. clean(why)))
+  end
   if self.kind == 'regress' then return ('"%sscore":%.4f'):format(prefix, p.values[i]) end
-  if self.kind == 'tag' then return ('"%stags":%s'):format(prefix, json.encode(json.list(p:tags(i)))) end
+  if self.kind == 'tag' then
+    return ('"%stags":[%s]'):format(prefix, table.concat(tags_of(self, i, 'null', json.encode), ','))
+  end
   local best, score = p:best(i)
   local label = score >= self.threshold and self.quoted[best + 1] or 'null'
   if self.scores == 'none' then return ('"%slabel":%s'):format(prefix, label) end
@@ -94,7 +107,7 @@ local function cells_of(self, i, sep)
   local p = self.predictor
   if not i then return self.null .. sep:rep(#self.columns - 1) end
   if self.kind == 'regress' then return ('%.4f'):format(p.values[i]) end
-  if self.kind == 'tag' then return table.concat(p:tags(i), ' ') end
+  if self.kind == 'tag' then return table.concat(tags_of(self, i, UNREAD, tostring), ' ') end
   local best, score = p:best(i)
   local label = score >= self.threshold and self.celled[best + 1] or self.null
   if self.scores == 'none' then return label end
@@ -139,6 +152,7 @@ local function cell_of(self, record, name)
   local format = record.source.format
   if format == 'jsonl' then return record.value and plain(record.value[name]) or '' end
   if format == 'text' then return record[1] end
+  if format == 'conll' then return table.concat(record.words or record[1] or {}, ' ') end
   return record[self.place[name]] or ''
 end
 
@@ -173,10 +187,12 @@ function write.jsonl(self, record, i, why)
   local out, prefix = {}, ''
   if format == 'conll' then
     if record[1] then out[1] = '"words":' .. clean(json.encode(json.list(record[1]))) end
-  elseif format ~= 'jsonl' and not record.bad then
-    for k, name in ipairs(self.kept) do
+  elseif format ~= 'jsonl' then
+    for _, name in ipairs(self.kept) do
       if contains(answers, name) then prefix = 'predicted_' end
-      out[k] = json.encode(clean(name)) .. ':' .. json.encode(clean(cell_of(self, record, name)))
+      if record[self.place[name]] then                                    -- a faulty row may lack some
+        out[#out + 1] = json.encode(clean(name)) .. ':' .. json.encode(clean(cell_of(self, record, name)))
+      end
     end
   end
   out[#out + 1] = members(self, i, why, prefix)
@@ -190,7 +206,7 @@ local function delimited(self, record, i, sep, cell)
     return clean(record.raw) .. sep .. answer
   end
   local out = {}
-  for k, name in ipairs(self.kept) do out[k] = record.bad and '' or cell(cell_of(self, record, name)) end
+  for k, name in ipairs(self.kept) do out[k] = cell(cell_of(self, record, name)) end
   out[#out + 1] = answer
   return table.concat(out, sep)
 end
@@ -199,19 +215,20 @@ function write.tsv(self, record, i) return delimited(self, record, i, '\t', tsv_
 
 function write.csv(self, record, i) return delimited(self, record, i, ',', csv_cell) end
 
--- A sentence again with the tag as its last column, and the blank line after it. A sentence that could not be read
--- stays, with the tag O.
+-- A sentence again with the tag as its last column, and the blank line after it. What was not read has the tag _; the
+-- comments in a faulty sentence stay as they are.
 function write.conll(self, record, i)
-  local tags, out, n = i and self.predictor:tags(i) or {}, {}, 0
+  local tags, out, n = i and tags_of(self, i, UNREAD, tostring) or {}, {}, 0
+  local rest = record.document and 'O' or UNREAD
   if record.source.format == 'conll' then
     for line in (clean(record.raw) .. '\n'):gmatch '(.-)\n' do
       n = n + 1
-      out[n] = line .. ' ' .. (tags[n] or 'O')
+      out[n] = record.bad and line:find '^#' and line or line .. ' ' .. (tags[n] or rest)
     end
   else
     for _, word in ipairs(record.words or {}) do
       n = n + 1
-      out[n] = clean(word) .. ' ' .. (tags[n] or 'O')
+      out[n] = clean(word):gsub('%s', '_') .. ' ' .. tags[n]
     end
   end
   out[n + 1] = ''
@@ -219,6 +236,23 @@ function write.conll(self, record, i)
 end
 
 -- -- the writer ------------------------------------------------------------------------------------------------------
+
+-- Refuses options that the answers leave no use for.
+local function check(model, o)
+  local said = { ['-k'] = o.k ~= 1 and o.k or nil, ['--threshold'] = o.threshold ~= 0 and o.threshold or nil,
+                 ['--scores'] = o.scores ~= 'top' and o.scores or nil }
+  local function refuse(name, why)
+    if not said[name] then return end
+    errors.raise('E215', { what = ('%s is %s, which has no meaning %s'):format(name, said[name], why),
+                           fix = 'leave out ' .. name })
+  end
+  for _, name in ipairs { '-k', '--threshold', '--scores' } do
+    if model.output ~= 'classify' then refuse(name, ("for answers of kind '%s'"):format(model.output)) end
+    if o.format == 'glue' then refuse(name, 'with --out glue, which holds one label each') end
+  end
+  if o.format == 'fasttext' then refuse('--scores', 'with --out fasttext, which shows the -k best') end
+  if said['--scores'] then refuse('-k', 'with --scores ' .. said['--scores']) end
+end
 
 --- A writer of answers. predictor: where they are; model: their labels; o: { format, k, scores ('top' | 'all' |
 --- 'none'), threshold, keep ('all' | 'none' | list of names), id (a name kept with 'none'), header (false: none),
@@ -232,16 +266,21 @@ function M.new(predictor, model, o)
     errors.raise('E215', ("--out is '%s': the model's answers are of kind '%s'\n  fix: --out jsonl"):format(o.format,
       model.output))
   end
+  check(model, o)
   local self = setmetatable({ predictor = predictor, format = o.format, kind = model.output, labels = model.labels,
     k = math.min(o.k or 1, math.max(#model.labels, 1)), scores = o.scores or 'top', threshold = o.threshold or 0,
     keep = o.keep or 'all', id = o.id, header = o.header, submitted = o.submitted or model.labels,
-    null = o.format == 'text' and 'null' or '', quoted = {}, celled = {}, kept = {}, place = {} }, Render)
+    null = o.format == 'text' and (model.output == 'tag' and UNREAD or 'null') or '', quoted = {}, celled = {},
+    kept = {}, place = {} }, Render)
   self.columns = columns_of(self)
   for i, name in ipairs(model.labels) do
     self.quoted[i], self.celled[i] = json.encode(name), (o.format == 'csv' and csv_cell or tsv_cell)(name)
   end
   return self
 end
+
+--- Whether the output has columns of the records.
+function Render:delimited() return self.format == 'tsv' or self.format == 'csv' end
 
 --- Tells the columns of the source (records.open) and returns the text that goes before the first record. Raises (code
 --- 3) where a column to keep is not there.
@@ -257,7 +296,7 @@ function Render:begin(source, names)
   end
   if self.header == false then return '' end
   if self.format == 'glue' then return 'index\tprediction\n' end
-  if self.format ~= 'tsv' and self.format ~= 'csv' then return '' end
+  if not self:delimited() then return '' end
   local cell, sep = self.format == 'csv' and csv_cell or tsv_cell, self.format == 'csv' and ',' or '\t'
   local out, prefix = {}, ''
   for i, name in ipairs(self.kept) do

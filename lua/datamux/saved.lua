@@ -307,7 +307,8 @@ local function recipe_folder(run)
   return folder:sub(1, 1) == '/' and folder or ('%s/%s'):format(env.folder, folder)
 end
 
--- The description of a run: of its model folder, else (a run of an older version) from its data. at, trust: see register.
+-- The description of a run: of its model folder, else (a run of an older version) from its data. at, trust: see
+-- register.
 local function run_description(at, trust)
   local dir = at.run .. '/model'
   local d = sys.kind(dir .. '/config.json') == 'file' and read_description(dir, at, trust)

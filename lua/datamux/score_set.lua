@@ -65,26 +65,37 @@ local function renumber(model, set)
   return notice
 end
 
+-- A function that gives the column that the model learned its text, pair or label from, where the file has it too.
+local function learned(model, path, format)
+  local columns, source = task.columns(model.config, format), records.open(path, { format = format, keep = true })
+  local first = source:next()
+  return function(what)
+    local column = columns[what]
+    if format == 'conll' then return (column == 'last' or tonumber(column)) and column end
+    return first and not first.bad and records.find(source:names(first), column)
+  end
+end
+
 -- The set in a file of a person's own; columns that are not named are those of the model's task.
 local function read_file(model, path, o)
-  local own = model.config.own or {}
-  local text, pair, label = o.text or own.text, o.pair or own.pair, o.label or own.label
-  local format = o.input or records.format_of(path) or own.format
+  local format = o.input or records.format_of(path) or (model.config.own or {}).format
   local kinds = model.output == 'tag' and { conll = true, jsonl = true } or { tsv = true, csv = true, jsonl = true }
   if not kinds[format or ''] then
     errors.raise('E200', { what = ("%s: its format is '%s', expected %s for a model whose answers are of kind '%s'")
       :format(path, tostring(format), model.output == 'tag' and 'conll or jsonl' or 'tsv, csv or jsonl', model.output),
       fix = model.output == 'tag' and '--in conll' or '--in tsv' })
   end
+  local column = learned(model, path, format)
   if model.output == 'tag' then
-    return conll.read(path, { format = format, text = text or (format == 'conll' and 1 or 'tokens'),
-      label = label or (format == 'conll' and 'last' or 'tags') })
+    return conll.read(path, { format = format, text = o.text or column 'text' or (format == 'conll' and 1 or 'tokens'),
+      label = o.label or column 'label' or (format == 'conll' and 'last' or 'tags') })
   end
+  local pair = o.pair or model.pairs and column 'pair'
   if model.pairs and not pair then
     errors.raise('E302', { what = path .. ': no --pair is given; this model reads two texts', fix = '--pair COLUMN' })
   end
-  return labelled.read(path, { output = model.output, format = format, text = text or 'sentence', pair = pair,
-    label = label or 'label' })
+  return labelled.read(path, { output = model.output, format = format, text = o.text or column 'text' or 'sentence',
+    pair = pair, label = o.label or column 'label' or 'label' })
 end
 
 -- A split of the model's own task, and its name. others: what else may be named, for messages.

@@ -120,12 +120,13 @@ describe('records', function()
       end
       return out
     end
-    assert.are.same({ { 2, '1\t2', false }, { 3, '', '1 column, expected 2 (x, y)' }, { 4, '3', '1 column, '
+    assert.are.same({ { 2, '1\t2', false }, { 3, '', 'an empty line' }, { 4, '3', '1 column, '
       .. 'expected 2 (x, y)' }, { 5, '4\t5', false } }, bad('a.tsv', 'x\ty\n1\t2\n\n3\n4\t5\n'))
     assert.are.same({ { 2, '', false } }, bad('b.tsv', 'x\n\n'))
     local list = bad('a.jsonl', '{"a": 1}\n\n{\n{"a": 2}\n')
     assert.are.same({ 4, false, '' }, { #list, list[4][3], list[2][2] })
-    assert.is_truthy(list[2][3]:find 'not valid JSON')
+    assert.are.equal('an empty line', list[2][3])
+    assert.is_truthy(list[3][3]:find 'not valid JSON')
     list = bad('a.csv', 'x,y\n1,"2\n')
     assert.are.same({ { 2, '1,"2', 'a quoted cell is not closed' } }, list)
   end)

@@ -28,13 +28,15 @@ end
 function M.configure(p)
   p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder')
   p:argument('files', 'files, - for standard input (the default), or glue/TASK:SPLIT; of images, IDX files'):args '*'
-  p:option('--in', 'format of the input (default: by the name, then by the first bytes)'):target 'input'
+  p:option('--in',
+    'format of the input (default: by the name; else jsonl where a file begins with {, or text)'):target 'input'
     :choices(formats):default 'auto'
   p:option('--text', 'column of the text: a name, or a number from 1'):argname 'COLUMN'
   p:option('--pair', 'column of the second text'):argname 'COLUMN'
   p:option('--id', 'column that stays with --keep none'):argname 'COLUMN'
   p:flag('--no-header', 'tsv and csv without a line of names, in and out'):target 'bare'
-  p:option('--out', 'format of the output'):target 'output':choices(outputs):default 'same'
+  p:option('--out', 'format of the output (default: by the name of -O, else as the input)')
+    :target 'output':choices(outputs):default 'same'
   p:option('--keep', 'columns that stay: all, none, or names a,b,c'):default 'all':argname 'LIST'
   p:option('-k', 'the K best labels'):convert(whole(1)):default '1':argname 'K'
   p:option('--scores', 'top, all (one for each label) or none'):choices { 'top', 'all', 'none' }:default 'top'
@@ -55,6 +57,19 @@ function M.configure(p)
   p:option('--shard', 'every N-th record, from the I-th'):convert(shard):argname 'I/N'
   p:option('-O --output', 'write to FILE'):target 'path':argname 'FILE'
   p:flag('--resume', 'continue the output file after its last complete window')
+end
+
+-- The format of the output: as said, or as the name of the output file tells.
+local function output_of(o)
+  local errors, name = require 'datamux.errors', o.path or ''
+  local bare, packed = name:match '^(.*)%.(gz)$'
+  if not bare then bare, packed = name:match '^(.*)%.(zst)$' end
+  if bare then
+    errors.raise('E215', { what = ("-O is '%s': the output is not compressed, expected a name without .%s"):format(name,
+      packed), fix = '-O ' .. bare })
+  end
+  if o.output ~= 'same' then return o.output end
+  return o.json and 'jsonl' or require('datamux.data.records').format_of(name) or 'same'
 end
 
 -- What glue/TASK:SPLIT stands for: its file, columns, and how a submission spells the labels.
@@ -123,9 +138,9 @@ local function images(model, o)
     out = nil
   end
   local parts = {}
-  require('datamux.predict_images').run(model, { files = o.files, output = o.output == 'same' and o.json and 'jsonl'
-    or o.output, k = o.k, scores = o.scores, threshold = o.threshold, group = o.group, ensemble = o.ensemble,
-    rows = o.rows, header = not o.bare, sink = function(text)
+  require('datamux.predict_images').run(model, { files = o.files, output = o.output, k = o.k,
+    scores = o.scores, threshold = o.threshold, group = o.group, ensemble = o.ensemble, rows = o.rows,
+    header = not o.bare, sink = function(text)
       if out then out:write(text) else parts[#parts + 1] = text end
     end })
   if o.path then require('datamux.sys').write(o.path, table.concat(parts)) end
@@ -134,6 +149,11 @@ end
 
 function M.run(o)
   local launch, errors = require 'datamux.launch', require 'datamux.errors'
+  if o.out then
+    errors.raise('E200', { what = ("-o is '%s', the folder of runs: predict makes none"):format(o.out),
+                           fix = '-O ' .. o.out })
+  end
+  o.output = output_of(o)
   launch.device(o.device, o.threads)
   local model = require('datamux.saved').load(o.model, { int8 = o.int8, bf16 = o.bf16 })
   if model.images then return images(model, o) end
@@ -146,9 +166,8 @@ function M.run(o)
   end
   local clock = require('datamux.ffi').C.dm_clock
   local show = progress(launch.progress(o), clock)
-  local output = o.output == 'same' and o.json and 'jsonl' or o.output
   local figures, more = require('datamux.filter').run(model, {
-    files = files, input = o.input, text = o.text, pair = o.pair, id = o.id, header = not o.bare, output = output,
+    files = files, input = o.input, text = o.text, pair = o.pair, id = o.id, header = not o.bare, output = o.output,
     keep = keep, k = o.k, scores = o.scores, threshold = o.threshold, on_error = o.on_error, truncate = o.truncate,
     ensemble = o.ensemble, group = o.group, rows = o.rows, flush = o.flush, shard = o.shard, path = o.path,
     resume = o.resume ~= nil, submitted = o.submitted, pairs = model.pairs, progress = show,

@@ -3,6 +3,7 @@
 -- between sentences. gz and zst are told by their first bytes. Records come as they arrive: memory stays flat.
 local cjson = require 'cjson.safe'
 local errors = require 'datamux.errors'
+local json = require 'datamux.json'
 local plural = require 'datamux.plural'
 local reader = require 'datamux.data.reader'
 
@@ -24,6 +25,14 @@ function M.format_of(path)
   return ending and endings[ending:lower()]
 end
 
+--- The column that is asked for by name or number: its name, or nil.
+function M.find(names, column)
+  for _, name in ipairs(names) do
+    if name == column then return name end
+  end
+  return names[tonumber(column)]
+end
+
 -- -- cells ---------------------------------------------------------------------------------------------------------
 
 -- Cells of a tab-separated line into `out`; returns their number.
@@ -41,8 +50,8 @@ local function split_tsv(line, out)
   end
 end
 
--- Cells of a CSV record (RFC 4180) into `out`; returns their number, or nil, 'open' where a quoted cell goes on beyond
--- the text, or nil and what is wrong.
+-- Cells of a CSV record (RFC 4180) into `out`; returns their number. Else nil, what is wrong ('open' where a quoted
+-- cell goes on beyond the text), and the number of cells before that.
 local function split_csv(text, out)
   local n, at, size = 0, 1, #text
   while true do
@@ -51,19 +60,23 @@ local function split_csv(text, out)
       local from, cell = at + 1, nil
       repeat
         local quote = text:find('"', from, true)
-        if not quote then return nil, 'open' end
+        if not quote then return nil, 'open', n - 1 end
         from = quote + 1
         local doubled = text:byte(from) == 34
         if doubled then from = from + 1 else cell = text:sub(at + 1, quote - 1) end
       until cell
       out[n] = (cell:gsub('""', '"'))
       if from > size then return n end
-      if text:byte(from) ~= 44 then return nil, ('column %d goes on after its closing quote'):format(n) end
+      if text:byte(from) ~= 44 then
+        return nil, ('column %d goes on after its closing quote'):format(n), n - 1
+      end
       at = from + 1
     else
       local comma = text:find(',', at, true)
       out[n] = text:sub(at, (comma or size + 1) - 1)
-      if out[n]:find('"', 1, true) then return nil, ('column %d has a quote inside an unquoted cell'):format(n) end
+      if out[n]:find('"', 1, true) then
+        return nil, ('column %d has a quote inside an unquoted cell'):format(n), n - 1
+      end
       if not comma then return n end
       at = comma + 1
     end
@@ -76,11 +89,11 @@ local function trim(record, n)
   for i = n + 1, #record do record[i] = nil end
 end
 
--- What is wrong with a record: kept in it where the caller wants bad records, else raised.
-function Records:bad(record, why)
+-- What is wrong with a record: kept in it, with its first n cells, where the caller wants bad records; else raised.
+function Records:bad(record, why, n)
   if not self.keep then errors.raise('E304', ('%s:%d: %s'):format(self.path, record.line, why)) end
   record.bad = why
-  trim(record, 0)
+  trim(record, n or 0)
   return record
 end
 
@@ -103,12 +116,15 @@ function next_of.text(self, record)
   return record
 end
 
+local EMPTY = 'an empty line'
+
 local function width(self, record, n)
   trim(record, n)
+  if record.raw == '' and self.width ~= 1 then return self:bad(record, EMPTY) end
   self.width = self.width or n
   if n ~= self.width then
     return self:bad(record, ('%s, expected %d%s'):format(plural.of(n, 'column'), self.width,
-      self.header and (' (%s)'):format(table.concat(self.header, ', ')) or ' as in the first line'))
+      self.header and (' (%s)'):format(table.concat(self.header, ', ')) or ' as in the first line'), n)
   end
   return record
 end
@@ -124,20 +140,20 @@ function next_of.csv(self, record)
   local line, number = self:line(self.keep)
   if not line then return nil end
   record.line, record.raw = number, line
-  local n, why = split_csv(line, record)
+  local n, why, read = split_csv(line, record)
   if why == 'open' then                              -- a quoted cell with a line end in it
     local parts = { line }
     while why == 'open' do
       local more = self.lines()
-      if not more then return self:bad(record, 'a quoted cell is not closed') end
+      if not more then return self:bad(record, 'a quoted cell is not closed', read) end
       parts[#parts + 1] = more
       if more:find('"', 1, true) then
         record.raw = table.concat(parts, '\n')
-        n, why = split_csv(record.raw, record)
+        n, why, read = split_csv(record.raw, record)
       end
     end
   end
-  if not n then return self:bad(record, why) end
+  if not n then return self:bad(record, why, read) end
   return width(self, record, n)
 end
 
@@ -146,7 +162,10 @@ function next_of.jsonl(self, record)
   if not line then return nil end
   record.line, record.raw = number, line
   local value, why
-  if line:find('\0', 1, true) then                   -- where lua-cjson would stop reading
+  if not line:find '%S' then
+    record.value = nil
+    return self:bad(record, EMPTY)
+  elseif line:find('\0', 1, true) then               -- where lua-cjson would stop reading
     why = 'it has a NUL byte'
   else
     value, why = cjson.decode(line)
@@ -265,7 +284,8 @@ function Records:column(column)
   if self.format == 'jsonl' then
     return function(record)
       local v = record.value and record.value[column]
-      if v == nil or v == cjson.null then return nil, ("no key '%s'"):format(tostring(column)) end
+      if v == nil then return nil, ("no key '%s'"):format(tostring(column)) end
+      if v == cjson.null then return nil, ("'%s' is null"):format(tostring(column)) end
       return v
     end
   end
@@ -278,9 +298,21 @@ function Records:column(column)
   end
 end
 
+--- Names of the columns: of the header, of a first record's object in the order of its text, else 'text', 'words' (of
+--- conll) or numbers.
+function Records:names(record)
+  if self.header then return self.header end
+  if self.format == 'text' then return { 'text' } end
+  if self.format == 'conll' then return { 'words' } end
+  if self.format == 'jsonl' then return json.keys(record.raw) end
+  local names = {}
+  for i = 1, #record do names[i] = tostring(i) end
+  return names
+end
+
 --- Whether a record has a column at all, as column takes it; a JSON null counts. Raises what column raises.
 function Records:has(record, column)
-  if self.format == 'text' then return true end
+  if self.format == 'text' then return column == 'text' or tonumber(column) == 1 end
   if self.format == 'jsonl' then return record.value[column] ~= nil end
   return record[column_number(self, column)] ~= nil
 end

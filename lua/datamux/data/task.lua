@@ -72,8 +72,8 @@ local function own_spec(config)
       errors.raise('E210', ("'task.%s' is missing, expected a task of your own to have type, train, dev"):format(key))
     end
   end
-  local spec = { output = o.type, text = o.text, pair = o.pair, label = o.label, paths = {},
-                 labels = type(o.labels) == 'string' and { o.labels } or o.labels, formats = {} }
+  local spec = { output = o.type, paths = {}, formats = {},
+                 labels = type(o.labels) == 'string' and { o.labels } or o.labels }
   for _, split in ipairs { 'train', 'dev' } do
     local path = locate(o[split], 'task.' .. split, config.folder)
     local format = o.format or records.format_of(path)
@@ -100,12 +100,19 @@ local function own_spec(config)
   return spec
 end
 
-local function read_own(spec, split, labels)
+--- The columns that the files of a person's own are read by, in a format: { text, pair, label }. Empty for other tasks.
+function M.columns(config, format)
+  local o = config.own
+  if config.task ~= 'own' or not o then return {} end
+  local conll_columns, tag = format == 'conll', o.type == 'tag'
+  return { text = o.text or (conll_columns and 1 or tag and 'tokens' or 'sentence'), pair = o.pair,
+           label = o.label or (conll_columns and 'last' or tag and 'tags' or 'label') }
+end
+
+local function read_own(spec, split, labels, config)
   local format = spec.formats[split]
-  local conll_columns = format == 'conll'
-  local one = { output = spec.output, pair = spec.pair, format = format, labels = labels or spec.labels,
-                text = spec.text or (conll_columns and 1 or spec.output == 'tag' and 'tokens' or 'sentence'),
-                label = spec.label or (conll_columns and 'last' or spec.output == 'tag' and 'tags' or 'label') }
+  local one = M.columns(config, format)
+  one.output, one.format, one.labels = spec.output, format, labels or spec.labels
   local room = spec.output == 'tag' and conll or labelled
   return room.read(spec.paths[split], one)
 end
@@ -134,7 +141,7 @@ local function find(config)
   if name == 'conll2003' then return { output = 'tag', read = conll.conll2003 } end
   if name == 'own' then
     local spec = own_spec(config)
-    return { output = spec.output, read = function(split, labels) return read_own(spec, split, labels) end }
+    return { output = spec.output, read = function(split, labels) return read_own(spec, split, labels, config) end }
   end
   if images.tasks[name] then
     return { output = 'classify', labels = images.tasks[name].labels,
