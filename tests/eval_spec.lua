@@ -76,7 +76,10 @@ end)
 
 describe('datamux eval', function()
   it('scores every text and prints the whole report', function()
-    local code, out, err = command(('eval %s:last --mates 2 --bootstrap 50'):format(run))
+    local code, out, err = command(('eval %s:last --mates 1 --bootstrap 0 --json'):format(run))
+    assert.are.equal(0, code, err)
+    assert.is_nil(cjson.decode(out).interval)
+    code, out, err = command(('eval %s:last --mates 2 --bootstrap 50'):format(run))
     assert.are.same({ 0, '' }, { code, err })
     for _, part in ipairs { 'scored 800/800 in each of 2', 'bootstrap', 'published protocol', 'neighbours', 'by slot',
                             'by length', 'precision', 'is, answered as', 'retrieval', 'ece' } do
@@ -136,7 +139,7 @@ end)
 
 describe('datamux bench', function()
   it('measures the model alone and from file to file', function()
-    local code, out = command(('bench %s --texts 128 --repeats 2 -o jsonl'):format(run))
+    local code, out = command(('bench %s --texts 128 --repeats 2 --format jsonl'):format(run))
     assert.are.equal(0, code)
     local a, b = out:match '^(.-)\n(.-)\n$'
     a, b = cjson.decode(a), cjson.decode(b)
@@ -146,7 +149,7 @@ describe('datamux bench', function()
 
   it('shows what a model scored, under the name of its metric, and nothing where that is unknown', function()
     local function shown(model_name, more)
-      local code, out, err = command(('bench %s --texts 16 --repeats 1 -o csv %s'):format(model_name, more or ''))
+      local code, out, err = command(('bench %s --texts 16 --repeats 1 --format csv %s'):format(model_name, more or ''))
       assert.are.equal(0, code, err)
       local head, line = out:match '^([^\n]*)\n([^\n]*)'
       assert.is_truthy(head:find(',GiB,accuracy,$/1M', 1, true), head)

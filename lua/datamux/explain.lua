@@ -254,9 +254,9 @@ differ, or one side adds special tokens and the other does not.
 archive is damaged, holds something else, or has names or links that lead out of the cache. Nothing
 was unpacked.
 
-  datamux data pack sst2 owner/model -o both.tar       where the data are
+  datamux data pack sst2 owner/model -O both.tar       where the data are
   datamux data unpack both.tar                         where they are needed]],
-           fix = 'datamux data pack NAME ... -o FILE.tar' },
+           fix = 'datamux data pack NAME ... -O FILE.tar' },
 
   E401 = { 'the disk refuses', [[
 A folder or file cannot be made or written: no space, no permission, or a limit on file sizes. What
@@ -336,7 +336,7 @@ The file is neither in $DATAMUX_DATA nor in the cache, and its download failed, 
 (DATAMUX_OFFLINE=1, --offline) or was not asked for: nothing is fetched without datamux data get,
 --download or a yes on the terminal. For a machine without a network, pack it on one that has:
 
-  datamux data get sst2 && datamux data pack sst2 -o sst2.tar        (models: datamux model get)
+  datamux data get sst2 && datamux data pack sst2 -O sst2.tar        (models: datamux model get)
   datamux data unpack sst2.tar                                       here]],
            fix = 'datamux data get NAME, or datamux data unpack FILE.tar' },
 }

@@ -166,6 +166,13 @@ function M.unknown(key, where, prefix, value)
     fix = near[1] and ('%s=%s      (all keys: %s)'):format(near[1], value or 'VALUE', HELP) or 'all keys: ' .. HELP })
 end
 
+--- The schema entry of a full path.
+function M.entry(path)
+  local found
+  schema.each(function(p, e) found = p == path and e or found end)
+  return found
+end
+
 local function group_at(path)
   local at = schema.root
   for part in path:gmatch '[^.]+' do

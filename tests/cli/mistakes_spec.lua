@@ -83,7 +83,7 @@ local mistakes = {
   { 'E200', Q .. '-s retrieval_pretraining -d mlp --learn_muxing --do_train', 'warmup.steps=500000',
     fixed = Q .. 'warmup.steps=500000 demux.kind=mlp mux.learn=true -n' },
   { 'E200', 'check ' .. Q .. '--num-instances=4', 'mux.n=4', fixed = Q .. 'mux.n=4 -n' },
-  { 'E200', Q .. '--progress=fancy -n', "one of 'auto', 'bar'", fixed = Q .. '--progress=auto -n' },
+  { 'E200', Q .. '--progress=fancy -n', 'one of auto, bar', fixed = Q .. '--progress=auto -n' },
   { 'E200', Q .. '-j two -n', 'two' },
   { 'E200', Q .. '-j 0 -n', 'whole number', fixed = Q .. '-j 1 -n' },
   { 'E200', Q .. 'N -n', "unexpected argument 'N'" },
@@ -96,7 +96,8 @@ local mistakes = {
   { 'E209', 'serve $M', 'predict is a filter', fixed = 'predict $M - --in jsonl --flush 20' },
   { 'E209', 'help nothing', "no help on 'nothing'", fixed = 'help' },
   { 'E200', 'explain E999', "no error 'E999'", fixed = 'explain' },
-  { 'E200', 'completion tcsh', "one of 'bash', 'zsh', 'fish'", fixed = 'completion bash' },
+  { 'E200', 'completion tcsh', 'one of bash, zsh, fish', fixed = 'completion bash' },
+  { 'E200', 'runs lss', 'did you mean: ls?', fixed = 'runs ls' },
   { 'E200', 'help keys trian', 'did you mean: train?', fixed = 'help keys train' },
   -- recipes
   { 'E207', 'recipes/quikstart.lua', 'did you mean: recipes/quickstart.lua?',
@@ -222,6 +223,14 @@ local mistakes = {
   { 'E701', 'predict $M:step-7', 'step-000010', fixed = 'predict $M:step-10' },
   { 'E200', 'bench $M --texts none', 'whole number' },
   { 'E200', 'eval $M --fail-under accuracy', 'accuracy' },
+  { 'E200', 'eval $M --ensemble 1.5', "--ensemble is '1.5', expected a whole number >= 1", fixed = 'eval --help' },
+  { 'E200', 'predict $M $D/ok.tsv --threshold 7', "--threshold is '7', expected a probability from 0 to 1",
+    fixed = 'predict --help' },
+  { 'E200', 'predict $M $D/ok.tsv -k 0', "-k is '0', expected a whole number >= 1", fixed = 'predict --help' },
+  { 'E200', 'predict $M $D/ok.tsv --treshold 0.5', 'did you mean: --threshold?',
+    fixed = 'predict $M $D/ok.tsv --threshold 0.5' },
+  { 'E200', 'predict $M $D/ok.tsv -o $D/out.tsv', 'did you mean: -O?', fixed = 'predict $M $D/ok.tsv -O $D/out.tsv' },
+  { 'E200', 'model quantize $M -n', "unknown option '-n'", fixed = 'model quantize --help' },
 }
 
 -- Runs what is left when the message was followed; returns why that does not do, or nil.

@@ -6,32 +6,38 @@ local M = { name = 'data', summary = 'get, list, look at, verify, add, pack and 
 local function days(text)
   local n = text:match '^(%d+)d$'
   if n then return tonumber(n) * 86400 end
-  return nil, ("'%s' is no number of days, expected one such as 30d"):format(text)
+  return nil, 'a number of days such as 30d'
 end
 
-function M.configure(p)
+function M.configure(p, take)
   p:command_target 'action'
-  p:command('ls', 'the data sets that are known, and where they are here')
-  p:command('get', 'download data sets into the cache'):argument('names', 'tasks or folders, as ls shows them'):args '+'
+  take(p:command('ls', 'the data sets that are known, and where they are here'), 'json')
+  local g = p:command('get', 'download data sets into the cache')
+  g:argument('names', 'tasks or folders, as ls shows them'):args '+'
+  take(g, 'offline')
   local h = p:command('head', 'the first examples of a split')
   h:argument('task', 'a task, or a file of lines')
   h:argument('split', 'train (unless said), dev or test'):args '?'
-  h:option('-k', 'how many'):convert(tonumber):default '5':target 'count'
+  h:option('-k', 'how many'):convert(require('datamux.commands.values').whole(1)):default '5':target 'count'
+  take(h, 'json download offline')
   local s = p:command('stats', 'counts, labels, lengths, repetitions, and texts shared between splits')
   s:argument('task', 'a task')
-  p:command('verify', 'compare the files here with their published checksums'):argument('names', 'as ls shows them')
-    :args '*'
+  take(s, 'json download offline')
+  local v = p:command('verify', 'compare the files here with their published checksums')
+  v:argument('names', 'as ls shows them'):args '*'
+  take(v, 'json')
   local a = p:command('add', 'copy files of a data set into the cache, after checking them')
   a:argument('name', 'a task or folder, as ls shows it')
   a:argument('files', 'files, named as the data set names them'):args '+'
   local k = p:command('pack', 'write data sets and models of this machine into a tar file, for one without a network')
   k:argument('names', 'data sets as ls shows them, models as model ls does'):args '+'
-  k:option('-o --output', 'the new file'):argname 'FILE.tar':target 'path':count '1'
+  k:option('-O --output', 'the new file'):argname 'FILE.tar':target 'path':count '1'
   p:command('unpack', 'put what a tar file of pack holds into the cache, after checking it')
     :argument('file', 'FILE.tar')
   local r = p:command('rm', 'remove data sets and models from the cache')
   r:argument('names', 'as ls and model ls show them'):args '*'
   r:option('--unused', 'all that nobody has read or written for so long'):argname '30d':convert(days)
+  take(r, 'dry_run')
 end
 
 local SPLITS = { 'train', 'dev', 'test' }
@@ -117,7 +123,7 @@ function actions.get(o)
     if not ok then
       local by_hand = ('get the files %s yourself, then: datamux data add %s FILE ...'):format(
         table.concat(set.files, ', '), set.name)
-      local packed = ('datamux data pack %s -o FILE.tar where there is a network, datamux data unpack FILE.tar here')
+      local packed = ('datamux data pack %s -O FILE.tar where there is a network, datamux data unpack FILE.tar here')
         :format(set.name)
       errors.raise(#set.urls > 0 and 'E801' or 'E310', { what = ('%s cannot be downloaded: %s'):format(set.name, why),
         fix = #set.urls > 0 and packed or by_hand })

@@ -1,10 +1,11 @@
 -- commands/help.lua -- help of a command, the keys of recipes, and the man page; all from the one specification.
 local M = { name = 'help', summary = 'help of a command; keys [GROUP]: the keys of a recipe; --man: the man page' }
 
-function M.configure(p)
+function M.configure(p, take)
   p:argument('topic', 'a command, or keys'):args '?'
   p:argument('group', 'keys: only those of this group'):args '?'
   p:flag('--man', 'the man page datamux(1), for man -l')
+  take(p, 'json')
 end
 
 local function keys(o)

@@ -4,19 +4,21 @@ local M = { name = 'model', summary = 'get, list, look at, export, import, quant
 local MODEL = 'a run directory, RUN:best, RUN:last, RUN:step-N, a model folder, a folder of RoBERTa, BERT, DataMUX or '
   .. 'MUX-PLM, or a name in the cache'
 
-function M.configure(p)
+function M.configure(p, take)
   p:command_target 'action'
   local function action(name, text, to)
     local c = p:command(name, text)
     c:argument('model', MODEL)
     if to then c:option('--to', to):argname 'DIR' end
+    take(c, 'device threads')
     return c
   end
-  p:command('ls', 'the models in the cache')
+  take(p:command('ls', 'the models in the cache'), 'json')
   local get = p:command('get', 'download models of the Hugging Face hub into the cache')
   get:argument('names', 'NAME, OWNER/NAME or OWNER/NAME@REVISION'):args '+'
   get:option('--sha256', 'what the weights must have'):argname 'HEX'
-  action('info', 'what it is, and which tensors were loaded')
+  take(get, 'offline')
+  take(action('info', 'what it is, and which tensors were loaded'), 'json')
   action('export', 'write its folder', 'the new folder (default RUN/model)')
   action('import', 'write a folder of ours of a model of another program',
     'the new folder (default: the same name, here)')
