@@ -88,6 +88,9 @@ describe('datamux eval', function()
   end)
 
   it('exits with 10 where the floor is not reached', function()
+    local _, both = require('tests.cli.command').shell(('$DM eval %s:last --mates 1 --fail-under accuracy=0.99')
+      :format(run))
+    assert.is_true(both:find('scored 800/800', 1, true) < both:find('quality gate:', 1, true), both)
     local line = 'eval %s:last --mates 1 --bootstrap 10 --json --fail-under %s'
     local code, out, err = command(line:format(run, 'accuracy=0.99'))
     assert.are.equal(10, code)

@@ -33,7 +33,8 @@ any case (N for mux.n). Nothing is run with a key that would have no effect.
   E202 = { 'a value of the wrong type or out of range', [[
 The schema gives each key a type and limits. Numbers may be written 5e-5, 64k or 2M; seconds 90s,
 10m, 2h; booleans true, false, on, off, yes, no; lists a,b or JSON; none unsets a key that may be
-unset; @FILE reads the value from a file.
+unset; @FILE reads the value from a file. Environment variables such as DATAMUX_THREADS are held to
+the same.
 
   datamux recipes/quickstart.lua train.epochs=ten      refused
   datamux recipes/quickstart.lua train.epochs=10]],
@@ -57,7 +58,7 @@ eval.metric names what `best` means. Each kind of task has its own scores, and a
 never exist is refused before training starts.
 
   datamux recipes/sst2_n20.lua eval.metric=accuracy]],
-           fix = 'leave out eval.metric: the usual one of the task is taken' },
+           fix = 'leave it out: the usual one of the task is taken' },
 
   E206 = { 'a short key that could be several', [[
 The last part of a key is enough where only one key ends in it. lr could be warmup.lr or train.lr:
@@ -264,7 +265,7 @@ was there before is unchanged; nothing is left half-written.
 
   datamux doctor              free space of the places that are written
   datamux recipes/sst2_n20.lua --out /other/disk]],
-           fix = 'free space there, or --out another folder' },
+           fix = 'another place (--out DIR for runs, -O FILE for a file), or make room there' },
 
   E402 = { 'the device cannot be used', [[
 The device that was asked for is not there, or its driver refuses. device=cuda never falls back to

@@ -137,7 +137,7 @@ local function open_output(self)
   local path = self.o.path
   if not path or self.fd then return end
   local fd = C.open(path, 65, ffi.cast('int', 420))                       -- O_WRONLY | O_CREAT, 0644
-  if fd < 0 then errors.raise('E401', ('%s: %s'):format(path, ffi.string(C.strerror(ffi.errno())))) end
+  if fd < 0 then sys.unwritable(path, ('%s: %s'):format(path, ffi.string(C.strerror(ffi.errno())))) end
   self.fd, self.sink = fd, function(text) write_all(fd, text, path) end
 end
 
@@ -181,9 +181,10 @@ end
 local function check_columns(self)
   local c = self.unseen[1]
   if not c then return end
-  local near = errors.nearest(tostring(c.column), c.names)
+  local near = not tonumber(c.column) and errors.nearest(c.column, c.names) or nil
   errors.raise('E302', { what = ("%s: no column '%s', columns are: %s"):format(c.place, tostring(c.column),
-    table.concat(c.names, ', ')), near = near, fix = ('--%s %s'):format(c.flag, near or 'NAME') })
+    table.concat(c.names, ', ')), near = near,
+    fix = ('--%s %s'):format(c.flag, near or 'NAME, one of these') })
 end
 
 -- Answers the window and writes it.

@@ -149,6 +149,15 @@ describe('latest', function()
   end)
 end)
 
+describe('what a run says on stderr', function()
+  it('comes after its report where both go to one file', function()
+    local code, out = command.shell('$DM ' .. small .. '--progress lines -o ' .. dir .. '/order')
+    assert.are.equal(0, code, out)
+    assert.is_true(out:find('scored 800/800', 1, true) < out:find('next:  datamux predict', 1, true), out)
+    sys.remove(dir .. '/order')
+  end)
+end)
+
 describe('datamux runs', function()
   it('lists, shows, compares, exports and removes', function()
     for seed = 1, 2 do assert.are.equal(0, (command.run(small .. '-q -o ' .. dir .. ' --seed ' .. seed))) end

@@ -133,6 +133,18 @@ function actions.get(o)
   return 0
 end
 
+-- The name of a task of texts. Raises E219 for what is none: other data sets have no examples that could be read.
+local function text_task(name)
+  local glue, errors = require 'datamux.data.glue', require 'datamux.errors'
+  for _, set in ipairs(catalogue()) do
+    if (set.name == name or set.folder == name) and glue.tasks[set.name] then return set.name end
+  end
+  local names = { 'conll2003', 'synthetic', unpack(glue.names()) }
+  local near = errors.nearest(name, names)
+  errors.raise('E219', { what = ("'%s' is no task of texts, expected one of %s"):format(name,
+    table.concat(names, ', ')), near = near, fix = near or 'datamux data head ' .. names[2] })
+end
+
 -- The examples of a split as a person reads them: list of { text, pair, label }.
 local function examples(task, split, most)
   local set
@@ -141,7 +153,7 @@ local function examples(task, split, most)
   elseif task == 'conll2003' then
     set = require('datamux.data.conll').conll2003(split)
   else
-    set = require('datamux.data.glue').read(find(task).name, split)
+    set = require('datamux.data.glue').read(text_task(task), split)
   end
   local out = {}
   for i = 1, math.min(most or set.n, set.n) do
@@ -193,9 +205,10 @@ function actions.stats(o)
   local columns, json = require 'datamux.columns', require 'datamux.json'
   local cache, all = require 'datamux.data.cache', json.list {}
   local rows, seen = { { 'split', 'texts', 'labels', 'words min', 'mean', 'max', 'repeated', 'in train' } }, {}
-  local set = o.task ~= 'synthetic' and find(o.task)
+  local built_in = o.task == 'synthetic'
+  local set = not built_in and find(o.task == 'conll2003' and o.task or text_task(o.task))
   for k, split in ipairs(SPLITS) do
-    local absent = o.task == 'synthetic' and split == 'test'
+    local absent = built_in and split == 'test'
       or set and k > 1 and not cache.look(set.folder, set.files[k])
     if not absent then
       local list, as_read = examples(o.task, split)
@@ -324,6 +337,7 @@ function actions.unpack(o)
   local r = require('datamux.pack').read(o.file)
   for _, folder in ipairs(r.folders) do print(folder) end
   local of = require('datamux.plural').of
+  io.stdout:flush()
   io.stderr:write(('%s checked and put there%s\n'):format(of(r.moved, 'file'),
     r.before > 0 and (', %d there before'):format(r.before) or ''))
   return 0

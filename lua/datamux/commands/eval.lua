@@ -57,8 +57,10 @@ local function check_floors(floors, task)
     local known = false
     for _, name in ipairs(task.metrics) do known = known or name == f[1] end
     if not known then
+      local near = errors.nearest(f[1], task.metrics)
       errors.raise('E205', { what = ("--fail-under: '%s' is no metric of this task, expected one of %s"):format(f[1],
-        table.concat(task.metrics, ', ')), near = errors.nearest(f[1], task.metrics) })
+        table.concat(task.metrics, ', ')), near = near,
+        fix = ('--fail-under %s=%g'):format(near or task.metrics[1], f[2]) })
     end
   end
 end
@@ -86,6 +88,7 @@ function M.run(o)
   else
     print(report.scores(r, model))
   end
+  io.stdout:flush()                              -- before what stderr says of it
   local low = below(floors, r, o)
   for _, text in ipairs(low) do io.stderr:write('quality gate: ', text, '\n') end
   return #low > 0 and require('datamux.errors').codes.gate or 0

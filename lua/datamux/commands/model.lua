@@ -108,9 +108,9 @@ actions['import'] = function(o)
 end
 
 function actions.quantize(o)
-  local saved, sys = require 'datamux.saved', require 'datamux.sys'
+  local saved = require 'datamux.saved'
   local bare = o.model:gsub(':[%w-]+$', ''):gsub('/+$', '')
-  local run = sys.kind(bare .. '/.datamux-run') == 'file' and bare or sys.kind(bare .. '/latest') and bare .. '/latest'
+  local run = saved.run_of(bare)
   local to = o.to or run and run .. '/model-int8' or bare .. '-int8'
   print((saved.export(o.model, { to = to, int8 = true })))
   return 0

@@ -172,6 +172,7 @@ function M.train(recipe, o, more)
   rundir.close(run, 'finished', at)
   if not more then print(o.json and json.encode(report.table(results, config)) or text) end
   if not (more or o.json) and launch.progress(o) ~= 'none' then
+    io.stdout:flush()                            -- the report comes first, also where both go to one place
     io.stderr:write(('next:  datamux predict %s FILE · datamux plot %s\n'):format(run.dir, run.dir))
   end
   return 0, results, run.dir, signal ~= 0

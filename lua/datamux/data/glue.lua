@@ -60,7 +60,11 @@ end
 --- Reads a split ('train', 'dev', 'test') of a task, found by datamux.data.cache.
 function M.read(task, split)
   local t = M.tasks[task]
-  if not t then errors.raise('E219', ("unknown task '%s'.%s"):format(task, errors.suggest(task, M.names()))) end
+  if not t then
+    local near = errors.nearest(task, M.names())
+    errors.raise('E219', { what = ("unknown task '%s', expected one of %s"):format(task, table.concat(M.names(), ', ')),
+                           near = near, fix = near })
+  end
   local path = cache.find(t.folder, t.files and t.files[split] or split .. '.tsv')
   return M.read_file(task, path, split == 'test')
 end
