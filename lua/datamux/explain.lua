@@ -325,7 +325,7 @@ for another model or N.]],
            fix = 'use the weights and config.json of the same run' },
 
   E706 = { 'no such model', [[
-A model is a run directory (its best weights), RUN:best, RUN:last, RUN:step-N, a model folder
+A model is a run (its folder, name or id: its best weights), RUN:best, RUN:last, RUN:step-N, a folder
 with config.json, or the name of one in the cache (datamux model ls, datamux model get NAME).
 
   datamux runs ls

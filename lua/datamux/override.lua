@@ -21,7 +21,8 @@ function M.expectation(e)
   return text
 end
 
--- How to give the key a value that it takes, the nearest if one is. A number without a default has no example: any would change the run.
+-- How to give the key a value that it takes, the nearest if one is. A number without a default has no example: any
+-- would change the run.
 local function remedy(path, e, near)
   local value = near or e.default
   if value == nil and (e.kind == 'integer' or e.kind == 'number') then

@@ -217,7 +217,8 @@ local function locate(path)
     local near = meant(path)
     errors.raise('E706', { what = ("no model '%s': expected a run directory or its name, RUN:best, RUN:last, "
       .. 'RUN:step-N, a model folder, or the name of one in the cache'):format(path), near = near,
-      fix = near or 'datamux runs ls, datamux model ls' .. (hub.is_name(path) and ', datamux model get ' .. path or '') })
+      fix = near or 'datamux runs ls, datamux model ls'
+        .. (hub.is_name(path) and ', datamux model get ' .. path or '') })
   end
   if sys.kind(path .. '/config.json') ~= 'file' then
     errors.raise('E706', path .. ': no config.json in it, expected a run directory or a model folder')

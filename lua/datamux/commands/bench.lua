@@ -4,7 +4,7 @@ local M = { name = 'bench', summary = 'measure a finished model: speed, memory, 
 local whole = require('datamux.commands.values').whole
 
 function M.configure(p, take)
-  p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder')
+  p:argument('model', 'a run (folder, name or id), RUN:best, RUN:last, RUN:step-N, or a model folder')
   p:option('--vs', 'a model that speed-ups refer to (one with N = 1), measured in turns with MODEL'):argname 'MODEL'
   p:option('--data', 'a file of lines (default: the dev texts of the model\'s task)'):argname 'FILE'
   p:flag('--int8', 'MODEL (not --vs) with products in 8-bit integers (CPU)')

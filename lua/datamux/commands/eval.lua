@@ -10,7 +10,7 @@ local function floor(text)
 end
 
 function M.configure(p, take)
-  p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder')
+  p:argument('model', 'a run (folder, name or id), RUN:best, RUN:last, RUN:step-N, or a model folder')
   p:argument('data', 'dev (the default), train or test of the model\'s own task, glue/TASK:SPLIT, or a file'):args '?'
   p:option('--text', 'a file\'s column of the text (sentence; 1 for conll)'):argname 'COLUMN'
   p:option('--pair', 'a file\'s column of the second text'):argname 'COLUMN'

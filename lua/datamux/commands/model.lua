@@ -1,8 +1,8 @@
 -- commands/model.lua -- datamux model ACTION: finished models looked at, written in another form, fetched and removed.
 local M = { name = 'model', summary = 'get, list, look at, export, import, quantize and remove models' }
 
-local MODEL = 'a run directory, RUN:best, RUN:last, RUN:step-N, a model folder, a folder of RoBERTa, BERT, DataMUX or '
-  .. 'MUX-PLM, or a name in the cache'
+local MODEL = 'a run (folder, name or id), RUN:best, RUN:last, RUN:step-N, a model folder, a folder of RoBERTa, BERT, '
+  .. 'DataMUX or MUX-PLM, or a name in the cache'
 
 function M.configure(p, take)
   p:command_target 'action'

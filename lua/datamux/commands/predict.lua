@@ -15,7 +15,7 @@ local function shard(text)
 end
 
 function M.configure(p, take)
-  p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder')
+  p:argument('model', 'a run (folder, name or id), RUN:best, RUN:last, RUN:step-N, or a model folder')
   p:argument('files', 'files, - for standard input (the default), or glue/TASK:SPLIT; of images, IDX files'):args '*'
   p:option('--in', 'format of the input (default: by the name, then by the first bytes)'):target 'input'
     :choices(formats):default 'auto'
