@@ -47,9 +47,11 @@ describe('datamux', function()
     local code, out, err = run '--help'
     assert.are.same({ 0, '' }, { code, err })
     contains(out, 'RECIPE.lua')
-    code, out = run '--version'
-    assert.are.equal(0, code)
-    contains(out, 'datamux 0.1.0')
+    for _, line in ipairs { '--version', '-V' } do
+      code, out = run(line)
+      assert.are.equal(0, code)
+      contains(out, 'datamux 0.1.0')
+    end
     code, out = run '--devices'
     assert.are.equal(0, code)
     contains(out, 'cpu: linked in')

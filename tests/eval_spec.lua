@@ -88,7 +88,10 @@ end)
 
 describe('datamux eval', function()
   it('scores every text and prints the whole report', function()
-    local code, out, err = command(('eval %s:last --mates 2 --bootstrap 50'):format(run))
+    local code, out, err = command(('eval %s:last --mates 1 --bootstrap 0 --json'):format(run))
+    assert.are.equal(0, code, err)
+    assert.is_nil(cjson.decode(out).interval)
+    code, out, err = command(('eval %s:last --mates 2 --bootstrap 50'):format(run))
     assert.are.same({ 0, '' }, { code, err })
     for _, part in ipairs { 'scored 800/800 in each of 2', 'bootstrap', 'published protocol', 'neighbours', 'by slot',
                             'by length', 'precision', 'is, answered as', 'retrieval', 'ece' } do
@@ -97,6 +100,9 @@ describe('datamux eval', function()
   end)
 
   it('exits with 10 where the floor is not reached', function()
+    local _, both = require('tests.cli.command').shell(('$DM eval %s:last --mates 1 --fail-under accuracy=0.99')
+      :format(run))
+    assert.is_true(both:find('scored 800/800', 1, true) < both:find('quality gate:', 1, true), both)
     local line = 'eval %s:last --mates 1 --bootstrap 10 --json --fail-under %s'
     local code, out, err = command(line:format(run, 'accuracy=0.99'))
     assert.are.equal(10, code)
@@ -159,7 +165,7 @@ end)
 
 describe('datamux bench', function()
   it('measures the model alone and from file to file', function()
-    local code, out = command(('bench %s --texts 128 --repeats 2 -o jsonl'):format(run))
+    local code, out = command(('bench %s --texts 128 --repeats 2 --format jsonl'):format(run))
     assert.are.equal(0, code)
     local a, b = out:match '^(.-)\n(.-)\n$'
     a, b = cjson.decode(a), cjson.decode(b)
@@ -169,7 +175,7 @@ describe('datamux bench', function()
 
   it('shows what a model scored, under the name of its metric, and nothing where that is unknown', function()
     local function shown(model_name, more)
-      local code, out, err = command(('bench %s --texts 16 --repeats 1 %s'):format(model_name, more or ''))
+      local code, out, err = command(('bench %s --texts 16 --repeats 1 --format csv %s'):format(model_name, more or ''))
       assert.are.equal(0, code, err)
       local head, line = out:match '^([^\n]*)\n[^\n]*\n([^\n]*)'
       assert.is_truthy(head:find 'GiB |%s+accuracy |%s+$/1M |$', head)

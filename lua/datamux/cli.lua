@@ -43,8 +43,8 @@ local function check_environment()
   end
 end
 
--- Place of the first word that is neither an option nor an option's value; nil where there is none.
-local function first_plain(p, argv)
+--- Place of the first word that is neither an option nor an option's value; nil where there is none. p: a parser.
+function M.first_plain(p, argv)
   local takes = {}
   for _, e in ipairs(p._options) do
     for _, alias in ipairs(e._aliases) do takes[alias] = e._maxargs > 0 end
@@ -88,10 +88,18 @@ local function unknown(word, argv)
     fix = near and 'datamux ' .. near or 'a recipe is a file that ends in .lua; commands: datamux --help' })
 end
 
--- Of `run`, a bare --resume takes no value, so that the word after it is not taken for one.
-local function prepare(name, argv)
-  local words = {}
-  for i, w in ipairs(argv) do words[i] = name == 'run' and w == '--resume' and '--resume=' or w end
+-- The words of a command, which is `name` and whose own are those of argv from place `from` on: its name first, and the
+-- options that stood before it, up to place `before`, last. Of `run`, a bare --resume takes no value, so that the word
+-- after it is not taken for one.
+local function arrange(argv, name, before, from)
+  local words, last = { name }, nil
+  local function add(w) words[#words + 1] = name == 'run' and w == '--resume' and '--resume=' or w end
+  for i = from, #argv do
+    if argv[i] == '--' and not last then last = i end
+    if not last then add(argv[i]) end
+  end
+  for i = 1, before do add(argv[i]) end
+  for i = last or #argv + 1, #argv do words[#words + 1] = argv[i] end
   return words
 end
 
@@ -111,13 +119,11 @@ local function apply(o, name)
   M.color = o.color or own.color
 end
 
--- Runs the words of a command; the first plain one is at `at` and names the command. loaded: its recipe, if read.
+-- Runs a command, whose words (see arrange) came from argv. loaded: its recipe, if read.
 local function run_command(name, words, loaded, argv)
   local commands = require 'datamux.commands'
-  local p = commands.parser { name }
-  local o = p:parse(prepare(name, words))
+  local o = commands.parser({ name }):parse(words)
   apply(o, name)
-  if o.version or o.devices then return alone(o) end
   o.words, o.loaded = argv, loaded
   host.stoppable(false)
   return commands.get(name).run(o)
@@ -132,22 +138,13 @@ local function run_stdin()
   return 0
 end
 
-local function with(argv, at, word)
-  local words = {}
-  for i, w in ipairs(argv) do
-    if i == at then words[#words + 1] = word end
-    words[#words + 1] = w
-  end
-  return words
-end
-
 local function dispatch(argv)
   check_environment()
   if #argv == 0 then return run_stdin() end
   local commands = require 'datamux.commands'
   commands.argv = argv
   local bare = commands.parser {}
-  local at = first_plain(bare, argv)
+  local at = M.first_plain(bare, argv)
   local word = argv[at]
   if not at then
     local o
@@ -160,13 +157,11 @@ local function dispatch(argv)
   end
   if word == 'train' then word = 'run' end
   if commands.get(word) then
-    local words = { unpack(argv) }
-    words[at] = word
-    return run_command(word, words, nil, argv)
+    return run_command(word, arrange(argv, word, at - 1, at + 1), nil, argv)
   end
   if not word:find '%.lua$' then
-    if require('datamux.launch').is_override(word) then return run_command('run', with(argv, at, 'run'), nil, argv) end
-    unknown(word, argv)
+    if not require('datamux.launch').is_override(word) then unknown(word, argv) end
+    return run_command('run', arrange(argv, 'run', at - 1, at), nil, argv)
   end
   local rest = {}
   for i = at + 1, #argv do rest[#rest + 1] = argv[i] end
@@ -179,7 +174,7 @@ local function dispatch(argv)
   end
   local recipe = launch.load(word, rest, { script = true, words = words })      -- a script gets its arguments untouched
   if not recipe then return 0 end
-  return run_command('run', with(argv, at, 'run'), recipe, argv)
+  return run_command('run', arrange(argv, 'run', at - 1, at), recipe, argv)
 end
 
 -- Number and exit code of an error that the engine raised, by its last status.
@@ -210,6 +205,7 @@ end
 function M.complain(e)
   local head = 'error' .. (e.id and ('[%s]'):format(e.id) or '')
   if colored() then head = '\27[1;31m' .. head .. '\27[0m' end
+  io.stdout:flush()
   io.stderr:write(head, ': ', e.message, '\n')
   if e.id and not e.message:find '\n%s*fix:' then
     local page = require('datamux.explain').pages[e.id]

@@ -75,7 +75,7 @@ end
 
 --- The name of `list` that is closest to `name`, or nil when none is close.
 function M.nearest(name, list)
-  local best, least = nil, math.max(2, math.floor(#name / 2))
+  local best, least = nil, math.max(1, math.floor(#name / 2))
   for _, candidate in ipairs(list) do
     local k = distance(name:lower(), candidate:lower())
     if candidate:find(name, 1, true) or name:find(candidate, 1, true) then k = math.min(k, 1) end

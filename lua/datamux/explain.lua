@@ -33,7 +33,8 @@ any case (N for mux.n). Nothing is run with a key that would have no effect.
   E202 = { 'a value of the wrong type or out of range', [[
 The schema gives each key a type and limits. Numbers may be written 5e-5, 64k or 2M; seconds 90s,
 10m, 2h; booleans true, false, on, off, yes, no; lists a,b or JSON; none unsets a key that may be
-unset; @FILE reads the value from a file.
+unset; @FILE reads the value from a file. Environment variables such as DATAMUX_THREADS are held to
+the same.
 
   datamux recipes/quickstart.lua train.epochs=ten      refused
   datamux recipes/quickstart.lua train.epochs=10]],
@@ -57,7 +58,7 @@ eval.metric names what `best` means. Each kind of task has its own scores, and a
 never exist is refused before training starts.
 
   datamux recipes/sst2_n20.lua eval.metric=accuracy]],
-           fix = 'leave out eval.metric: the usual one of the task is taken' },
+           fix = 'leave it out: the usual one of the task is taken' },
 
   E206 = { 'a short key that could be several', [[
 The last part of a key is enough where only one key ends in it. lr could be warmup.lr or train.lr:
@@ -255,9 +256,9 @@ differ, or one side adds special tokens and the other does not.
 archive is damaged, holds something else, or has names or links that lead out of the cache. Nothing
 was unpacked.
 
-  datamux data pack sst2 owner/model -o both.tar       where the data are
+  datamux data pack sst2 owner/model -O both.tar       where the data are
   datamux data unpack both.tar                         where they are needed]],
-           fix = 'datamux data pack NAME ... -o FILE.tar' },
+           fix = 'datamux data pack NAME ... -O FILE.tar' },
 
   E401 = { 'the disk refuses', [[
 A folder or file cannot be made or written: no space, no permission, or a limit on file sizes. What
@@ -265,7 +266,7 @@ was there before is unchanged; nothing is left half-written.
 
   datamux doctor              free space of the places that are written
   datamux recipes/sst2_n20.lua --out /other/disk]],
-           fix = 'free space there, or --out another folder' },
+           fix = 'another place (--out DIR for runs, -O FILE for a file), or make room there' },
 
   E402 = { 'the device cannot be used', [[
 The device that was asked for is not there, or its driver refuses. device=cuda never falls back to
@@ -325,7 +326,7 @@ for another model or N.]],
            fix = 'use the weights and config.json of the same run' },
 
   E706 = { 'no such model', [[
-A model is a run directory (its best weights), RUN:best, RUN:last, RUN:step-N, a model folder
+A model is a run (its folder, name or id: its best weights), RUN:best, RUN:last, RUN:step-N, a folder
 with config.json, or the name of one in the cache (datamux model ls, datamux model get NAME).
 
   datamux runs ls
@@ -345,7 +346,7 @@ The file is neither in $DATAMUX_DATA nor in the cache, and its download failed, 
 (DATAMUX_OFFLINE=1, --offline) or was not asked for: nothing is fetched without datamux data get,
 --download or a yes on the terminal. For a machine without a network, pack it on one that has:
 
-  datamux data get sst2 && datamux data pack sst2 -o sst2.tar        (models: datamux model get)
+  datamux data get sst2 && datamux data pack sst2 -O sst2.tar        (models: datamux model get)
   datamux data unpack sst2.tar                                       here]],
            fix = 'datamux data get NAME, or datamux data unpack FILE.tar' },
 }

@@ -10,6 +10,7 @@ local predict = require 'datamux.predict'
 local reader = require 'datamux.data.reader'
 local records = require 'datamux.data.records'
 local render = require 'datamux.render'
+local sys = require 'datamux.sys'
 local task = require 'datamux.data.task'
 local C = core.C
 
@@ -150,7 +151,7 @@ local function open_output(self)
   if self.fd then return end
   local path = self.o.path
   local fd = C.open(path, 1089, ffi.cast('int', 420))                     -- O_WRONLY | O_CREAT | O_APPEND, 0644
-  if fd < 0 then errors.raise('E401', ('%s: %s'):format(path, ffi.string(C.strerror(ffi.errno())))) end
+  if fd < 0 then sys.unwritable(path, ('%s: %s'):format(path, ffi.string(C.strerror(ffi.errno())))) end
   self.fd = fd
 end
 
@@ -206,9 +207,10 @@ end
 local function check_columns(self)
   local c = self.unseen[1]
   if not c then return end
-  local near = errors.nearest(tostring(c.column), c.names)
+  local near = not tonumber(c.column) and errors.nearest(c.column, c.names) or nil
   errors.raise('E302', { what = ("%s: no column '%s', columns are: %s"):format(c.place, tostring(c.column),
-    table.concat(c.names, ', ')), near = near, fix = ('--%s %s'):format(c.flag, near or 'NAME') })
+    table.concat(c.names, ', ')), near = near,
+    fix = ('--%s %s'):format(c.flag, near or 'NAME, one of these') })
 end
 
 -- Answers the window and writes it.

@@ -77,7 +77,7 @@ end
 
 local function refuse(name, why)
   errors.raise('E801', { what = ('model %s cannot be downloaded: %s'):format(name, why),
-    fix = ('on a machine with a network: datamux model get %s && datamux data pack %s -o model.tar\n'
+    fix = ('on a machine with a network: datamux model get %s && datamux data pack %s -O model.tar\n'
       .. '  then here: datamux data unpack model.tar'):format(name, name) })
 end
 

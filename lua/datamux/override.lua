@@ -21,9 +21,10 @@ function M.expectation(e)
   return text
 end
 
--- How to give the key a value that it takes. A number without a default has no example: any would change the run.
-local function remedy(path, e)
-  local value = e.default
+-- How to give the key a value that it takes, the nearest if one is. A number without a default has no example: any
+-- would change the run.
+local function remedy(path, e, near)
+  local value = near or e.default
   if value == nil and (e.kind == 'integer' or e.kind == 'number') then
     return ('a number, or leave %s out'):format(path)
   end
@@ -54,8 +55,9 @@ end
 --- Returns v where the key takes it; raises E202 where not.
 function M.check(path, e, v, where)
   if not fits(e, v) then
+    local near = e.choice and type(v) == 'string' and errors.nearest(v, e.choice) or nil
     errors.raise('E202', { what = ("'%s' is %s, expected %s"):format(path, shown(v), M.expectation(e)), where = where,
-      near = e.choice and type(v) == 'string' and errors.nearest(v, e.choice) or nil, fix = remedy(path, e) })
+      near = near, fix = remedy(path, e, near) })
   end
   return v
 end
@@ -164,6 +166,13 @@ function M.unknown(key, where, prefix, value)
   errors.raise('E201', { what = ("unknown key '%s'"):format(key), where = where,
     near = #near > 0 and table.concat(near, ', ') or nil,
     fix = near[1] and ('%s=%s      (all keys: %s)'):format(near[1], value or 'VALUE', HELP) or 'all keys: ' .. HELP })
+end
+
+--- The schema entry of a full path.
+function M.entry(path)
+  local found
+  schema.each(function(p, e) found = p == path and e or found end)
+  return found
 end
 
 local function group_at(path)

@@ -77,7 +77,7 @@ function M.write(path, parts)
 end
 
 local function refuse(path, why)
-  errors.raise('E312', { what = ('%s: %s'):format(path, why), fix = 'datamux data pack NAME ... -o ' .. path
+  errors.raise('E312', { what = ('%s: %s'):format(path, why), fix = 'datamux data pack NAME ... -O ' .. path
     .. ', where the data are' })
 end
 

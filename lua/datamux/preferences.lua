@@ -42,7 +42,7 @@ local function choice(example, variable, ...)
 end
 
 local known = {
-  device = entry(is_device, 'auto, cpu, cuda or cuda:N', "'cuda:1'", 'DATAMUX_DEVICE'),
+  device = entry(is_device, 'auto, cpu, cuda or cuda:N', "'cpu'", 'DATAMUX_DEVICE'),
   threads = entry(is_count, 'a whole number >= 1', '4', 'DATAMUX_THREADS'),
   out = entry(is_text, 'a folder', "'runs'", 'DATAMUX_RUNS'),
   progress = choice("'lines'", 'DATAMUX_PROGRESS', 'auto', 'bar', 'lines', 'none'),
@@ -98,8 +98,21 @@ function M.read()
   return t
 end
 
---- Reads the preferences and lets them hold: environment variables that are not set get them. Returns them.
+-- Raises E202 for an environment variable that has no value of its preference.
+local function check_variables()
+  for _, e in pairs(known) do
+    local said = e.variable and os.getenv(e.variable) or ''
+    if said ~= '' and not e.check(said) and not e.check(tonumber(said)) then
+      errors.raise('E202', { what = ("%s is '%s', expected %s"):format(e.variable, said, e.expected),
+        where = 'environment', fix = ('%s=%s, or unset it'):format(e.variable, e.example:gsub("'", '')) })
+    end
+  end
+end
+
+--- Reads the preferences and lets them hold: environment variables that are not set get them. Returns them. Raises E202
+--- for a variable whose value none may have.
 function M.apply()
+  check_variables()
   local t = M.read()
   for key, e in pairs(known) do
     if t[key] ~= nil and e.variable and not os.getenv(e.variable) then

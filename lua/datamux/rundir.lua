@@ -174,10 +174,10 @@ function M.all(out)
   return list
 end
 
---- The run that a person means by `what`: its folder, NAME/latest, NAME (the same), or an id. Raises E217.
-function M.locate(out, what)
-  local all, found, names = M.all(out), {}, {}
-  for _, path in ipairs { what, M.root(out) .. '/' .. what, M.root(out) .. '/' .. what .. '/latest' } do
+--- The run that a person means by `what`: its folder, NAME/latest, NAME (the same), or an id; nil where there is none.
+function M.search(out, what)
+  local root, found = M.root(out), {}
+  for _, path in ipairs { what, what .. '/latest', root .. '/' .. what, root .. '/' .. what .. '/latest' } do
     if is_run(path) then
       local dir = path:gsub('/+$', '')
       local target = require('lfs').symlinkattributes(dir, 'target')
@@ -186,12 +186,25 @@ function M.locate(out, what)
                status = M.status(dir) or {} }
     end
   end
+  for _, run in ipairs(M.all(out)) do
+    if run.id == what or run.id:sub(-#what - 1) == '-' .. what then found[#found + 1] = run end
+  end
+  return #found == 1 and found[1] or nil
+end
+
+--- As search. Raises E217 where there is none.
+function M.locate(out, what)
+  local found = M.search(out, what)
+  if found then return found end
+  if out and sys.kind(out) ~= 'directory' then
+    errors.raise('E217', { what = ("--out is '%s', expected the folder of the runs, which is there"):format(out),
+                           fix = ('leave it out; a file to write is -O %s'):format(sys.word(out)) })
+  end
+  local all, names = M.all(out), {}
   for _, run in ipairs(all) do
     names[#names + 1] = run.id
     names[#names + 1] = run.name
-    if run.id == what or run.id:sub(-#what - 1) == '-' .. what then found[#found + 1] = run end
   end
-  if #found == 1 then return found[1] end
   errors.raise('E217', { what = ("no run '%s' in %s (%s there)"):format(what, M.root(out),
                                                                      plural.of(#all, 'run')),
                          near = errors.nearest(what, names), fix = 'datamux runs ls, or --out DIR' })

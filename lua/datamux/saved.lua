@@ -22,6 +22,7 @@ local import = require 'datamux.import'
 local infer = require 'datamux.infer'
 local json = require 'datamux.json'
 local recipe = require 'datamux.recipe'
+local rundir = require 'datamux.rundir'
 local safetensors = require 'datamux.safetensors'
 local sandbox = require 'datamux.sandbox'
 local schema = require 'datamux.schema'
@@ -217,31 +218,48 @@ end
 
 -- -- reading ---------------------------------------------------------------------------------------------------------
 
--- A run from what a person types: the folder itself, or one that holds runs and a link `latest`.
-local function run_of(path)
+--- The folder of a run from what a person types: the folder itself, one that holds runs and a link `latest`, or the
+--- name or id of a run (see rundir.search); nil where it is none.
+function M.run_of(path)
   for _, dir in ipairs { path, path .. '/latest' } do
     if sys.kind(dir .. '/.datamux-run') == 'file' then return dir end
   end
+  local run = not sys.kind(path) and rundir.search(nil, path)
+  return run and run.dir or nil
+end
+
+-- What may have been meant by a path that leads to no model.
+local function meant(path)
+  local folder = path:match '^(.*)/[^/]+/?$'
+  local list = {}
+  for _, entry in ipairs(sys.list(folder or '.')) do
+    local at = (folder and folder .. '/' or '') .. entry
+    if sys.kind(at) == 'directory' then list[#list + 1] = at end
+  end
+  for _, run in ipairs(not folder and rundir.all() or {}) do list[#list + 1] = run.name end
+  for _, m in ipairs(hub.list()) do list[#list + 1] = m.name end
+  return errors.nearest(path, list)
 end
 
 -- Where a model lies: { run, which } or { folder }.
 local function locate(path)
   local bare, which = path:match '^(.*):([%w-]+)$'
   if bare and (which == 'best' or which == 'last' or which:find '^step%-%d+$') then
-    local run = run_of(bare)
+    local run = M.run_of(bare)
     if not run then errors.raise('E706', ("%s: '%s' is no run directory"):format(path, bare)) end
     return { run = run, which = which }
   end
   if path:find '%.safetensors$' or path:find '%.bin$' then path = path:match '^(.*)/[^/]+$' or '.' end
-  local run = run_of(path)
+  local run = M.run_of(path)
   if run then return { run = run } end
   if sys.kind(path) ~= 'directory' then
     local got = hub.find(path)
     if got then return { folder = got } end
-    local folder, name = path:match '^(.*)/([^/]+)/?$'
-    errors.raise('E706', { what = ("no model '%s': expected a run directory, RUN:best, RUN:last, RUN:step-N, a model "
-      .. 'folder, or the name of one in the cache.%s'):format(path, errors.suggest(name or path,
-        sys.list(folder or '.'))), fix = hub.is_name(path) and 'datamux model get ' .. path or nil })
+    local near = meant(path)
+    errors.raise('E706', { what = ("no model '%s': expected a run directory or its name, RUN:best, RUN:last, "
+      .. 'RUN:step-N, a model folder, or the name of one in the cache'):format(path), near = near,
+      fix = near or 'datamux runs ls, datamux model ls'
+        .. (hub.is_name(path) and ', datamux model get ' .. path or '') })
   end
   if sys.kind(path .. '/config.json') ~= 'file' then
     errors.raise('E706', path .. ': no config.json in it, expected a run directory or a model folder')

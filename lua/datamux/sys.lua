@@ -104,6 +104,13 @@ function M.pid() return C.getpid() end
 --- Sets an environment variable of this process.
 function M.setenv(name, value) C.setenv(name, value, 1) end
 
+--- Raises E401 for a file that cannot be written. why: the path and the reason.
+function M.unwritable(path, why)
+  local folder = path:match '^(.+)/[^/]*$'
+  errors.raise('E401', { what = why, fix = folder and not M.kind(folder) and ('mkdir -p %s, or another folder'):format(
+    M.word(folder)) or nil })
+end
+
 --- Writes a whole file so that it appears all at once. Raises (code 4).
 function M.write(path, text)
   local out = ffi.new 'dm_writer *[1]'
@@ -116,7 +123,7 @@ function M.write(path, text)
     if status == 0 then return end
     errors.raise('E401', message)
   end
-  errors.raise('E401', ffi.string(C.dm_last_error()))
+  M.unwritable(path, ffi.string(C.dm_last_error()))
 end
 
 --- The text of a file, or nil and the reason.

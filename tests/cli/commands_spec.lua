@@ -10,6 +10,11 @@ local function has(text, ...)
   end
 end
 
+-- The words that the Tab key offers after `datamux LINE`, between blanks.
+local function offered(line)
+  return ' ' .. table.concat(require('datamux.commands.complete').words('datamux ' .. line), ' ') .. ' '
+end
+
 describe('the one specification', function()
   it('gives every command a name, a summary, a parser, and a way to run', function()
     assert.is_true(#commands.names() >= 9)
@@ -24,33 +29,53 @@ describe('the one specification', function()
   it('is what --help, the man page and the completions say', function()
     local _, help = command.run '--help'
     local _, man = command.run 'help --man'
-    local _, bash = command.run 'completion bash'
-    local _, zsh = command.run 'completion zsh'
-    local _, fish = command.run 'completion fish'
     for _, name in ipairs(commands.names()) do
-      for _, text in ipairs { help, man, bash, zsh, fish } do has(text, name) end
+      for _, text in ipairs { help, man, offered '' } do has(text, name) end
     end
     local p = commands.parser()
     local n = 0
-    for _, c in ipairs { p, unpack(p._commands) } do
+    for _, c in ipairs(p._commands) do
+      local tab = offered(c._name .. ' -')
       for _, e in ipairs(c._options) do
         local long = e._aliases[#e._aliases]
         has(man, (long:gsub('%-', '\\-')))
-        has(bash, long)
+        has(tab, ' ' .. long .. ' ')
         n = n + 1
       end
     end
     assert.is_true(n > 30)
   end)
 
+  it('offers with the Tab key what may stand there', function()
+    for line, want in pairs {
+      ['exp'] = ' explain ', ['run --sw'] = ' --sweep ', ['run x.lua train.ep'] = ' train.epochs= train.eps= ',
+      ['x.lua mux.kind=ha'] = ' mux.kind=hadamard ', ['x.lua mux.learn='] = ' mux.learn=false mux.learn=true ',
+      ['predict x --out j'] = ' jsonl ', ['predict x --in=t'] = ' --in=text --in=tsv ', ['-d '] = ' auto cpu cuda ',
+      ['bench x -'] = ' --vs ', ['report pap'] = ' paper ', ['explain E80'] = ' E801 ', ['help ke'] = ' keys ',
+      ['help keys train.lo'] = ' train.loss ', ['completion '] = ' bash fish zsh ', ['data get ss'] = ' sst2 ',
+      ['runs r'] = ' rm ', ['predict x --ou'] = ' --out --output ', ['recipes/quick'] = ' recipes/quickstart.lua ',
+      ['-q run recipes/quick'] = ' recipes/quickstart.lua ', ['predict x --text '] = ' ',
+    } do has(offered(line), want) end
+  end)
+
+  it('offers the runs that are there', function()
+    local dir = command.scratch()
+    sys.mkdir(dir .. '/mine/20260101-000000-abcd')
+    sys.write(dir .. '/mine/20260101-000000-abcd/.datamux-run', '')
+    for _, line in ipairs { 'runs show m', 'plot m', 'predict m' } do
+      local _, out = command.run(("completion bash --line 'datamux %s'"):format(line), { env = 'DATAMUX_RUNS=' .. dir })
+      assert.are.equal('mine\n', out)
+    end
+    sys.remove(dir)
+  end)
+
   it('has scripts that the shells take', function()
     assert.are.equal(0, (command.shell '$DM completion bash | bash -n'))
     local code, out = command.shell([[
       source <($DM completion bash)
-      COMP_WORDS=(datamux exp) COMP_CWORD=1; _datamux; echo "${COMPREPLY[@]}"
-      unset COMPREPLY; COMP_WORDS=(datamux run --sw) COMP_CWORD=2; _datamux; echo "${COMPREPLY[@]}"
-      unset COMPREPLY; COMP_WORDS=(datamux run x.lua train.ep) COMP_CWORD=3; _datamux; echo "${COMPREPLY[@]}"]])
-    assert.are.same({ 0, 'explain\n--sweep\ntrain.epochs= train.eps=\n' }, { code, out })
+      try() { COMP_LINE="datamux $1" COMP_POINT=$((8 + ${#1})); _datamux $DM; echo "${COMPREPLY[@]}"; }
+      try exp; try 'run x.lua mux.kind=had'; try 'no such thing']])
+    assert.are.same({ 0, 'explain\nhadamard\n\n' }, { code, out })
     for _, shell in ipairs { 'zsh', 'fish' } do
       if os.execute('command -v ' .. shell .. ' > /dev/null') == 0 then
         assert.are.equal(0, (command.shell('$DM completion ' .. shell .. ' | ' .. shell .. ' -n')))
@@ -84,7 +109,19 @@ describe('the one specification', function()
   end)
 end)
 
-describe('options of all commands', function()
+describe('options of several commands', function()
+  it('are offered and taken by those that heed them', function()
+    for _, line in ipairs { 'predict x -n', 'data add x y -n', 'model quantize x -n', 'new x -n', 'plot x -n',
+                            'runs ls -n', 'predict x -o y', 'data ls -d cpu', 'new x --json', 'tokenize x --seed 1' } do
+      local code, out, err = command.run(line)
+      assert.are.same({ 2, '' }, { code, out }, line)
+      has(err, "unknown option '-", '\n  fix: datamux ', ' --help\n')
+    end
+    local _, help = command.run 'predict --help'
+    has(help, '\n  -d, --device DEVICE ', '\n  -O, --output FILE ', '\n  --json ')
+    assert.is_nil(help:find('--dry-run', 1, true))
+  end)
+
   it('stand before or after the command', function()
     for _, line in ipairs { '--json explain E203', 'explain --json E203', 'explain E203 --json' } do
       local code, out = command.run(line)
@@ -113,7 +150,7 @@ end)
 describe('datamux check', function()
   it('says what is in the data, trains one step, and leaves nothing', function()
     local dir = command.scratch()
-    local code, out, err = command.run('check recipes/quickstart.lua --json -o ' .. dir)
+    local code, out, err = command.run('check recipes/quickstart.lua --json', { env = 'DATAMUX_RUNS=' .. dir })
     assert.are.equal(0, code, err)
     local r = cjson.decode(out)
     assert.are.same({ 12000, 800, 0 }, { r.train.texts, r.dev.texts, r.dev.shared })

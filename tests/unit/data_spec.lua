@@ -90,7 +90,7 @@ describe('SST-2', function()
     refused(3, "t.tsv:1: no column 'sentence', columns are: text, label", try 'text\tlabel\na\t1\n')
     refused(3, 't.tsv:2: the text is not valid UTF%-8', try 'sentence\tlabel\na\255\t1\n')
     refused(3, 'no examples', try 'sentence\tlabel\n')
-    refused(2, "unknown task 'sst3'. Did you mean 'sst2'", glue.read, 'sst3', 'train')
+    refused(2, "unknown task 'sst3', expected one of cola, mnli", glue.read, 'sst3', 'train')
   end)
 
   it('has 67,349 and 872 sentences', function()

@@ -1,22 +1,18 @@
 -- commands/bench.lua -- datamux bench MODEL: texts per second of the model alone and from file to file, with warm-up.
 local M = { name = 'bench', summary = 'measure a finished model: speed, memory, price' }
 
-local function whole(text)
-  local v = tonumber(text)
-  if v and v >= 1 and v == math.floor(v) then return v end
-  return nil, ("'%s' is no whole number >= 1"):format(text)
-end
+local whole = require('datamux.commands.values').whole
 
-function M.configure(p)
-  p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder')
+function M.configure(p, take)
+  p:argument('model', 'a run (folder, name or id), RUN:best, RUN:last, RUN:step-N, or a model folder')
   p:option('--vs', 'a model that speed-ups refer to (one with N = 1), measured in turns with MODEL'):argname 'MODEL'
   p:option('--data', 'a file of lines (default: the dev texts of the model\'s task)'):argname 'FILE'
   p:flag('--int8', 'MODEL (not --vs) with products in 8-bit integers (CPU)')
-  p:option('--rows', 'rows in a batch'):convert(whole):argname 'R'
-  p:option('--texts', 'texts of one measurement'):convert(whole):default '2000':argname 'T'
-  p:option('--repeats', 'measurements, after one that warms up'):convert(whole):default '5':argname 'K'
-  p:option('-o --output', 'md, csv, json or jsonl'):target 'format':choices { 'md', 'csv', 'json', 'jsonl' }
-    :default 'md'
+  p:option('--rows', 'rows in a batch'):convert(whole(1)):argname 'R'
+  p:option('--texts', 'texts of one measurement'):convert(whole(1)):default '2000':argname 'T'
+  p:option('--repeats', 'measurements, after one that warms up'):convert(whole(1)):default '5':argname 'K'
+  p:option('--format', 'md, csv, json or jsonl'):choices { 'md', 'csv', 'json', 'jsonl' }:default 'md'
+  take(p, 'device threads json download offline')
 end
 
 local function quantile(list, q)

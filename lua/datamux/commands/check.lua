@@ -2,10 +2,11 @@
 -- lengths, repetitions, one step, its memory. No run directory is made.
 local M = { name = 'check', summary = 'check recipe, data, tokenizer and memory; train one step; keep nothing' }
 
-function M.configure(p)
+function M.configure(p, take)
   p:argument('recipe', 'a recipe'):args '?'
   p:argument('overrides', 'key=value (all keys: datamux help keys)'):args '*'
   p:option('--config', 'a Lua file that returns keys, above the recipe'):argname 'FILE':count '*'
+  take(p, 'device threads seed json download offline trust')
 end
 
 -- Example number i (from 1) of a set as it was read, as one text; an image as its bytes.

@@ -1,38 +1,49 @@
--- commands/completion.lua -- completion scripts of shells, from the one specification.
+-- commands/completion.lua -- completion scripts of shells. They ask the command itself what may stand there, so that
+-- names of runs, values of keys and options of each command are those that hold now.
 local M = { name = 'completion', summary = 'a completion script: eval "$(datamux completion bash)"' }
 
 function M.configure(p)
   p:argument('shell', 'bash, zsh or fish'):choices { 'bash', 'zsh', 'fish' }
+  p:option('--line', 'the words that may stand at the end of this line, which the scripts ask for'):argname 'LINE'
 end
 
--- For bash, what argparse leaves out: keys of recipes, and recipes where a command may stand.
-local MORE = [==[
-    if [[ "$cur" != -* && "$cur" != *=* && "$prev" != -* ]]; then
-        case "$cmd" in
-            run|check|'')
-                case " ${COMP_WORDS[*]} " in
-                    *.lua\ *)
-                        COMPREPLY+=($(compgen -W "%s" -- "$cur"))
-                        compopt -o nospace 2> /dev/null
-                        ;;
-                    *) COMPREPLY+=($(compgen -f -X '!*.lua' -- "$cur")) ;;
-                esac
-                ;;
-        esac
-    fi
+local scripts = {}
 
+-- readline replaces what stands after the last = or : of a word.
+scripts.bash = [==[
+_datamux() {
+    local line=${COMP_LINE:0:COMP_POINT} IFS=$'\n'
+    local word=${line##*[[:space:]]}
+    local kept=${word%"${word##*[=:]}"}
+    COMPREPLY=($("$1" completion bash --line "$line" 2> /dev/null))
+    COMPREPLY=("${COMPREPLY[@]#"$kept"}")
+    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=/] ]]; then compopt -o nospace 2> /dev/null; fi
+}
+complete -o bashdefault -o default -F _datamux datamux
+]==]
+
+scripts.zsh = [==[
+#compdef datamux
+_datamux() {
+    local -a found
+    found=(${(f)"$(${words[1]} completion zsh --line "${(j: :)words[1,CURRENT-1]} $PREFIX" 2> /dev/null)"})
+    (( $#found )) || { _files; return }
+    compadd -- ${found:#*[=/]}
+    compadd -S '' -- ${(M)found:#*[=/]}
+}
+if [[ $funcstack[1] == _datamux ]]; then _datamux "$@"; else compdef _datamux datamux; fi
+]==]
+
+scripts.fish = [==[
+complete -c datamux -a '(datamux completion fish --line (commandline -cp | string collect))'
 ]==]
 
 function M.run(o)
-  local p = require('datamux.commands').parser()
-  local text = p['get_' .. o.shell .. '_complete'](p)
-  if o.shell == 'bash' then
-    local keys = {}
-    for i, path in ipairs(require('datamux.override').paths()) do keys[i] = path .. '=' end
-    local at = assert(text:find('    if [[ "$cur" = -* ]]; then', 1, true))
-    text = text:sub(1, at - 1) .. MORE:format(table.concat(keys, ' ')) .. text:sub(at)
+  if not o.line then
+    io.write(scripts[o.shell])
+    return 0
   end
-  io.write(text)
+  for _, word in ipairs(require('datamux.commands.complete').words(o.line)) do print(word) end
   return 0
 end
 

@@ -6,33 +6,39 @@ local M = { name = 'data', summary = 'get, list, look at, verify, add, pack and 
 local function days(text)
   local n = text:match '^(%d+)d$'
   if n then return tonumber(n) * 86400 end
-  return nil, ("'%s' is no number of days, expected one such as 30d"):format(text)
+  return nil, 'a number of days such as 30d'
 end
 
-function M.configure(p)
+function M.configure(p, take)
   p:command_target 'action'
-  p:command('ls', 'the data sets that are known, and where they are here')
-  p:command('get', 'download data sets into the cache'):argument('names', 'tasks or folders, as ls shows them'):args '+'
+  take(p:command('ls', 'the data sets that are known, and where they are here'), 'json')
+  local g = p:command('get', 'download data sets into the cache')
+  g:argument('names', 'tasks or folders, as ls shows them'):args '+'
+  take(g, 'offline')
   local h = p:command('head', 'the first examples of a split')
   h:argument('task', 'a task, or a file of lines')
   h:argument('split', 'train (unless said), dev or test'):args '?'
-  h:option('-k', 'how many'):convert(tonumber):default '5':target 'count'
+  h:option('-k', 'how many'):convert(require('datamux.commands.values').whole(1)):default '5':target 'count'
+  take(h, 'json download offline')
   local s = p:command('stats', 'counts, labels, lengths, repetitions, and texts shared between splits')
   s:argument('task', 'a task')
-  p:command('verify', 'compare the files here with their published checksums'):argument('names', 'as ls shows them')
-    :args '*'
+  take(s, 'json download offline')
+  local v = p:command('verify', 'compare the files here with their published checksums')
+  v:argument('names', 'as ls shows them'):args '*'
+  take(v, 'json')
   local a = p:command('add', 'copy files of a data set into the cache, after checking them')
   a:argument('name', 'a task or folder, as ls shows it')
   a:argument('files', 'files, named as the data set names them'):args '+'
   a:flag('--replace', 'put them in the place of others that were added')
   local k = p:command('pack', 'write data sets and models of this machine into a tar file, for one without a network')
   k:argument('names', 'data sets as ls shows them, models as model ls does'):args '+'
-  k:option('-o --output', 'the new file'):argname 'FILE.tar':target 'path':count '1'
+  k:option('-O --output', 'the new file'):argname 'FILE.tar':target 'path':count '1'
   p:command('unpack', 'put what a tar file of pack holds into the cache, after checking it')
     :argument('file', 'FILE.tar')
   local r = p:command('rm', 'remove data sets and models from the cache')
   r:argument('names', 'as ls and model ls show them'):args '*'
   r:option('--unused', 'all that nobody has read or written for so long'):argname '30d':convert(days)
+  take(r, 'dry_run')
 end
 
 local SPLITS = { 'train', 'dev', 'test' }
@@ -131,7 +137,7 @@ function actions.get(o)
     if not ok then
       local by_hand = ('get the files %s yourself, then: datamux data add %s FILE ...'):format(
         table.concat(set.files, ', '), set.name)
-      local packed = ('datamux data pack %s -o FILE.tar where there is a network, datamux data unpack FILE.tar here')
+      local packed = ('datamux data pack %s -O FILE.tar where there is a network, datamux data unpack FILE.tar here')
         :format(set.name)
       errors.raise(#set.urls > 0 and 'E801' or 'E310', { what = ('%s cannot be downloaded: %s'):format(set.name, why),
         fix = #set.urls > 0 and packed or by_hand })
@@ -139,6 +145,18 @@ function actions.get(o)
     print(('%s/datasets/%s'):format(cache.root(), set.folder))
   end
   return 0
+end
+
+-- The name of a task of texts. Raises E219 for what is none: other data sets have no examples that could be read.
+local function text_task(name)
+  local glue, errors = require 'datamux.data.glue', require 'datamux.errors'
+  for _, set in ipairs(catalogue()) do
+    if (set.name == name or set.folder == name) and glue.tasks[set.name] then return set.name end
+  end
+  local names = { 'conll2003', 'synthetic', unpack(glue.names()) }
+  local near = errors.nearest(name, names)
+  errors.raise('E219', { what = ("'%s' is no task of texts, expected one of %s"):format(name,
+    table.concat(names, ', ')), near = near, fix = near or 'datamux data head ' .. names[2] })
 end
 
 -- The examples of a split as a person reads them: list of { text, pair, label }.
@@ -149,7 +167,7 @@ local function examples(task, split, most)
   elseif task == 'conll2003' then
     set = require('datamux.data.conll').conll2003(split)
   else
-    set = require('datamux.data.glue').read(find(task).name, split)
+    set = require('datamux.data.glue').read(text_task(task), split)
   end
   local out = {}
   for i = 1, math.min(most or set.n, set.n) do
@@ -201,9 +219,10 @@ function actions.stats(o)
   local columns, facts, json = require 'datamux.columns', require 'datamux.data.facts', require 'datamux.json'
   local cache, all = require 'datamux.data.cache', json.list {}
   local rows, seen = { { 'split', 'texts', 'labels', 'words min', 'mean', 'max', 'repeated', 'in train' } }, {}
-  local set = o.task ~= 'synthetic' and find(o.task)
+  local built_in = o.task == 'synthetic'
+  local set = not built_in and find(o.task == 'conll2003' and o.task or text_task(o.task))
   for k, split in ipairs(SPLITS) do
-    local absent = o.task == 'synthetic' and split == 'test'
+    local absent = built_in and split == 'test'
       or set and k > 1 and not cache.look(set.folder, set.files[k])
     if not absent then
       local list, as_read = examples(o.task, split)
@@ -351,6 +370,7 @@ function actions.unpack(o)
   local r = require('datamux.pack').read(o.file)
   for _, folder in ipairs(r.folders) do print(folder) end
   local of = require('datamux.plural').of
+  io.stdout:flush()
   io.stderr:write(('%s checked and put there%s\n'):format(of(r.moved, 'file'),
     r.before > 0 and (', %d there before'):format(r.before) or ''))
   return 0

@@ -1,8 +1,9 @@
 -- commands/doctor.lua -- versions, devices, disk, cache and network of this machine, as one block to paste.
 local M = { name = 'doctor', summary = 'versions, devices, disk, cache, network: a block to paste; what is missing' }
 
-function M.configure(p)
+function M.configure(p, take)
   p:flag('--network', 'also try to reach the data sets\' first address')
+  take(p, 'out device threads json offline')
 end
 
 local function first(command)
@@ -131,7 +132,7 @@ function M.run(o)
     out.reached = code and code:find '^2' ~= nil
     network = out.reached and 'reached ' .. set.urls[1]:match '//([^/]+)' or 'not reached: ' .. set.urls[1]
     if not out.reached then
-      problem(6, 'no network', 'datamux data pack NAME -o FILE.tar where there is one, data unpack FILE.tar here')
+      problem(6, 'no network', 'datamux data pack NAME -O FILE.tar where there is one, data unpack FILE.tar here')
     end
   end
   row('defaults', out.preferences.path .. (not out.preferences.there and ' (not there)' or fine and '' or ' (refused)'))

@@ -1,20 +1,16 @@
 -- commands/eval.lua -- datamux eval MODEL [DATA]: the full report of a finished model.
 local M = { name = 'eval', summary = 'score a finished model: the full report' }
 
-local function whole(text)
-  local v = tonumber(text)
-  if v and v >= 1 and v == math.floor(v) then return v end
-  return nil, ("'%s' is no whole number >= 1"):format(text)
-end
+local whole = require('datamux.commands.values').whole
 
 local function floor(text)
   local name, value = text:match '^([%w_]+)=([%d.eE+-]+)$'
   if tonumber(value) then return { name, tonumber(value) } end
-  return nil, ("'%s' is no floor, expected METRIC=NUMBER, as accuracy=0.80"):format(text)
+  return nil, 'METRIC=NUMBER, as accuracy=0.80'
 end
 
-function M.configure(p)
-  p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder')
+function M.configure(p, take)
+  p:argument('model', 'a run (folder, name or id), RUN:best, RUN:last, RUN:step-N, or a model folder')
   p:argument('data', 'dev (the default), another split of the model\'s task, glue/TASK:SPLIT, or a file'):args '?'
   p:option('--text', 'a file\'s column of the text (as in the recipe, else sentence; 1 for conll)'):argname 'COLUMN'
   p:option('--pair', 'a file\'s column of the second text'):argname 'COLUMN'
@@ -22,15 +18,16 @@ function M.configure(p)
     :argname 'COLUMN'
   p:option('--in', 'the file\'s format (default: by its name)'):target 'input'
     :choices { 'tsv', 'csv', 'jsonl', 'conll' }
-  p:option('--mates', 'groupings with other neighbours that scores are averaged over'):convert(whole):argname 'K'
-  p:option('--ensemble', 'read each text in K slots and average'):convert(whole):default '1':argname 'K'
+  p:option('--mates', 'groupings with other neighbours that scores are averaged over'):convert(whole(1)):argname 'K'
+  p:option('--ensemble', 'read each text in K slots and average'):convert(whole(1)):default '1':argname 'K'
   p:flag('--int8', 'products in 8-bit integers (CPU)')
   p:flag('--bf16', 'the network in bf16 (CUDA; CPU with AVX512-BF16)')
   p:option('--protocol', 'which score counts: all examples, or as the published scripts, which drop the tail')
     :choices { 'full', 'paper' }:default 'full'
-  p:option('--bootstrap', 'samples of the 95 % interval'):convert(whole):default '1000':argname 'SAMPLES'
+  p:option('--bootstrap', 'samples of the 95 % interval'):convert(whole(0)):default '1000':argname 'SAMPLES'
   p:option('--fail-under', 'exit with 10 where the score is lower; several times for several'):target 'floors'
     :convert(floor):count '*':argname 'METRIC=X'
+  take(p, 'device threads json download offline')
 end
 
 -- Texts per second and memory of the run.
@@ -60,8 +57,10 @@ local function check_floors(floors, task)
     local known = false
     for _, name in ipairs(task.metrics) do known = known or name == f[1] end
     if not known then
+      local near = errors.nearest(f[1], task.metrics)
       errors.raise('E205', { what = ("--fail-under: '%s' is no metric of this task, expected one of %s"):format(f[1],
-        table.concat(task.metrics, ', ')), near = errors.nearest(f[1], task.metrics) })
+        table.concat(task.metrics, ', ')), near = near,
+        fix = ('--fail-under %s=%g'):format(near or task.metrics[1], f[2]) })
     end
   end
 end
@@ -89,6 +88,7 @@ function M.run(o)
   else
     print(report.scores(r, model))
   end
+  io.stdout:flush()                              -- before what stderr says of it
   local low = below(floors, r, o)
   for _, text in ipairs(low) do io.stderr:write('quality gate: ', text, '\n') end
   return #low > 0 and require('datamux.errors').codes.gate or 0

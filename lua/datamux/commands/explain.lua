@@ -1,8 +1,9 @@
 -- commands/explain.lua -- what an error number means.
 local M = { name = 'explain', summary = 'what an error number means, and how to fix it' }
 
-function M.configure(p)
+function M.configure(p, take)
   p:argument('number', 'E203, or nothing for the list'):args '?'
+  take(p, 'json')
 end
 
 function M.run(o)

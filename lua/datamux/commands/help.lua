@@ -1,10 +1,23 @@
 -- commands/help.lua -- help of a command, the keys of recipes, and the man page; all from the one specification.
 local M = { name = 'help', summary = 'help of a command; keys [GROUP]: the keys of a recipe; --man: the man page' }
 
-function M.configure(p)
+function M.configure(p, take)
   p:argument('topic', 'a command, or keys'):args '?'
   p:argument('group', 'keys: only those of this group'):args '?'
   p:flag('--man', 'the man page datamux(1), for man -l')
+  take(p, 'json')
+end
+
+-- The group or key that is meant: the key that ends in this, train.lr before warmup.lr, else the nearest of all.
+local function nearest_key(text)
+  local override, errors, schema = require 'datamux.override', require 'datamux.errors', require 'datamux.schema'
+  local names, found = {}, nil
+  for _, e in ipairs(text:find '%.' and {} or schema.root.entries) do names[#names + 1] = e.name end
+  for _, path in ipairs(override.paths()) do
+    names[#names + 1] = path
+    if path:sub(-#text - 1) == '.' .. text then found = path end
+  end
+  return found or errors.nearest(text, names)
 end
 
 local function keys(o)
@@ -17,10 +30,9 @@ local function keys(o)
     end
   end)
   if #out == 0 then
-    local groups = {}
-    for _, e in ipairs(schema.root.entries) do groups[#groups + 1] = e.name end
-    errors.raise('E200', { what = ("no keys in '%s'"):format(o.group), near = errors.nearest(o.group, groups),
-                           fix = 'datamux help keys' })
+    local near = nearest_key(o.group)
+    errors.raise('E200', { what = ("no keys in '%s'"):format(o.group), near = near,
+                           fix = 'datamux help keys' .. (near and ' ' .. near or '') })
   end
   if o.json then
     print(json.encode(out, true))

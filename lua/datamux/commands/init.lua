@@ -1,12 +1,14 @@
--- commands/init.lua -- the one specification of the command line: the names of the commands, the options that all of
--- them take, and the parser that help, man page and completion are made from.
+-- commands/init.lua -- the one specification of the command line: the names of the commands, the options that several
+-- of them take, and the parser that help, man page and completion are made from.
 --
 -- A command is a file lua/datamux/commands/NAME.lua that returns
---   { name, summary (one line), configure = function(parser), run = function(o) }
--- configure gets the command's own argparse parser; run gets the parsed options (o.words: the whole command line) and
+--   { name, summary (one line), configure = function(parser, take), run = function(o) }
+-- configure gets the command's own argparse parser, and take(parser, 'device json'), which adds those of the options
+-- that several commands have which this one heeds; run gets the parsed options (o.words: the whole command line) and
 -- returns an exit code, nil meaning 0. A file requires what it needs inside run, so that --help stays quick.
 local host = require 'datamux.host'
 local errors = require 'datamux.errors'
+local values = require 'datamux.commands.values'
 
 local M = {}
 
@@ -54,32 +56,69 @@ function M.get(name)
   end
 end
 
-local function whole(text)
-  local v = tonumber(text)
-  if v and v >= 1 and v == math.floor(v) then return v end
-  return nil, ("'%s' is no whole number >= 1"):format(text)
+-- Options that several commands take: how a parser gets each.
+local shared = {
+  device = function(p) p:option('-d --device', 'auto, cpu, cuda or cuda:N'):argname 'DEVICE' end,
+  out = function(p) p:option('-o --out', 'where runs go (default ./runs, or $DATAMUX_RUNS)'):argname 'DIR' end,
+  threads = function(p)
+    p:option('-j --threads', 'CPU threads (default: physical cores)'):convert(values.whole(1)):argname 'N'
+  end,
+  seed = function(p) p:option('--seed', 'the same as seed=N'):argname 'N' end,
+  download = function(p) p:flag('--download', 'fetch known data sets that are not here (or DATAMUX_DOWNLOAD=1)') end,
+  offline = function(p) p:flag('--offline', 'open no socket (or DATAMUX_OFFLINE=1)') end,
+  trust = function(p) p:flag('--trust', 'recipes may write files, run programs and load libraries') end,
+  json = function(p) p:flag('--json', 'JSON on stdout instead of text') end,
+  verbose = function(p)
+    p:flag('-v --verbose', 'more: -v shows what differs from the defaults, -vv every value'):count '0-2'
+      :target 'verbose'
+  end,
+  progress = function(p)
+    p:option('--progress', 'auto, bar, lines or none'):choices { 'auto', 'bar', 'lines', 'none' }
+  end,
+  dry_run = function(p) p:flag('-n --dry-run', 'say what would be done, and do nothing (recipes: every value)') end,
+  interactive = function(p) p:flag('-i --interactive', 'a prompt, with `recipe` after loading one') end,
+  quiet = function(p) p:flag('-q --quiet', 'no progress') end,
+  color = function(p) p:option('--color', 'auto, always or never'):choices { 'auto', 'always', 'never' } end,
+  debug = function(p) p:flag('--debug', 'a stack trace with errors') end,
+}
+
+local ALL = 'device out threads seed download offline trust json verbose progress dry_run interactive'
+local ALWAYS = 'quiet color debug'             -- of every command: of messages, which any may have
+
+-- Gives a parser the shared options of these names.
+local function take(p, names)
+  for name in names:gmatch '%S+' do shared[name](p) end
 end
 
--- Options that every command takes, before or after its name. All have a list of names and a help text.
-local function add_global(p)
-  p:option('-d --device', 'auto, cpu, cuda or cuda:N'):argname 'DEVICE'
-  p:option('-o --out', 'where runs go (default ./runs, or $DATAMUX_RUNS)'):argname 'DIR'
-  p:option('-j --threads', 'CPU threads (default: physical cores)'):convert(whole):argname 'N'
-  p:option('--seed', 'the same as seed=N'):argname 'N'
-  p:flag('--download', 'fetch known data sets that are not here (or DATAMUX_DOWNLOAD=1)')
-  p:flag('--offline', 'open no socket (or DATAMUX_OFFLINE=1)')
-  p:flag('--trust', 'recipes may write files, run programs and load libraries')
-  p:flag('--json', 'JSON on stdout instead of text')
-  p:flag('-q --quiet', 'no progress')
-  p:flag('-v --verbose', 'more: -v shows what differs from the defaults, -vv every value'):count '0-2'
-    :target 'verbose'
-  p:option('--color', 'auto, always or never'):choices { 'auto', 'always', 'never' }
-  p:option('--progress', 'auto, bar, lines or none'):choices { 'auto', 'bar', 'lines', 'none' }
-  p:flag('-n --dry-run', 'print every value with its origin, and do nothing')
-  p:flag('-i --interactive', 'a prompt, with `recipe` after loading one')
-  p:flag('--debug', 'a stack trace with errors')
-  p:flag('--devices', 'list what can compute here, and why the rest cannot')
-  p:flag('--version', 'print the version')
+-- The argument of an option in one line: argparse writes one line for each of its names.
+local function label(e)
+  local names = table.concat(e._public_aliases, ', ')
+  local arguments = table.concat(e:_get_argument_list(), ' ')
+  return { arguments == '' and names or names .. ' ' .. arguments }
+end
+
+-- Makes the elements of a parser and of those below refuse a value with their own name: "--threshold is '7', expected a
+-- probability from 0 to 1".
+local function finish(p)
+  for _, list in ipairs { p._options, p._arguments } do
+    for _, e in ipairs(list) do
+      local name, check = e._aliases and e._aliases[#e._aliases] or e._name, e._convert
+      if e._choices then
+        if not e._argname then e:argname(e:_get_choices_list()) end
+        e.offers, check, e._choices = e._choices, values.one_of(e._choices), nil
+      end
+      if check then
+        e._convert = function(text)
+          local value, expected, near = check(text)
+          if value ~= nil then return value end
+          errors.raise('E200', { what = ("%s is '%s', expected %s"):format(name, text, expected), near = near,
+            fix = near and e._aliases and name .. ' ' .. near or ('%s --help'):format(p:_get_fullname()) })
+        end
+      end
+      if e._aliases then e._get_label_lines = label end
+    end
+  end
+  for _, c in ipairs(p._commands) do finish(c) end
 end
 
 -- Flags of the published programs' scripts: a key here, or the words for each value there.
@@ -122,15 +161,34 @@ function M.published(argv)
   return any and table.concat(out, ' ') or nil
 end
 
+-- The name among the options of p, and of the parsers above, that an unknown one is nearest to: in other case, else by
+-- its letters.
+local function near_option(p, flag)
+  local names = {}
+  while p do
+    for _, e in ipairs(p._options) do
+      for _, name in ipairs(e._aliases) do
+        if name:lower() == flag:lower() then return name end
+        if #name > 2 then names[#names + 1] = name end
+      end
+    end
+    p = p._parent
+  end
+  return #flag > 2 and errors.nearest(flag, names) or nil
+end
+
 -- An argparse complaint as an error of ours.
 local function complain(p, message)
-  local text, near = message:match "^(.-)\nDid you mean (.-)%?"
+  local text, near = message:match "^(.-)\nDid you mean '?(.-)'?%?"
   text = text or message
   local flag = text:match "^unknown option '(.-)'"
   local ours = flag and M.published(M.argv or {})
   if ours then M.refuse_published(text, ours) end
-  errors.raise('E200', { what = text, near = near and near:gsub("'", ''):gsub('^one of these: ', '') or nil,
-    fix = p:get_usage():gsub('^Usage: ', ''):gsub('\n%s+', ' ') })
+  if flag then near = near_option(p, flag) end
+  if near and near:find "'" then near = nil end                           -- several, which is no help
+  local command = p:_get_fullname()
+  errors.raise('E200', { what = text, near = near,
+    fix = ('%s %s'):format(command, near and not flag and near or '--help') })
 end
 
 --- Raises E200 for a command line with flags of the published programs. ours: what M.published gave.
@@ -144,7 +202,8 @@ function M.refuse_published(what, ours)
     fix = ('datamux %s %s'):format(recipe, ours):gsub(' $', '') })
 end
 
---- A parser of the named commands (default: all that are there).
+--- A parser of the named commands (default: all that are there). Without a name, or of all, it has the shared options
+--- of its own too, which may stand before a command.
 function M.parser(names)
   local argparse = require 'argparse'
   local p = argparse('datamux', 'DataMUX: mix N inputs, run the network once, separate N answers.')
@@ -153,7 +212,11 @@ function M.parser(names)
     :require_command(false)
   p:epilog 'datamux help COMMAND, datamux help keys, datamux explain E203, man datamux.'
   p.error = complain
-  add_global(p)
+  if not names or #names == 0 then
+    take(p, ALL .. ' ' .. ALWAYS)
+    p:flag('--devices', 'list what can compute here, and why the rest cannot')
+    p:flag('-V --version', 'print the version')
+  end
   local wanted = names and {}
   for _, name in ipairs(names or {}) do wanted[name] = true end
   for _, group in ipairs(M.groups) do
@@ -163,12 +226,14 @@ function M.parser(names)
       if command then
         local c = p:command(name):summary(command.summary):description(command.summary .. '.'):target '_command'
         c.error = complain
-        command.configure(c)
+        command.configure(c, take)
+        take(c, ALWAYS)
         listed[#listed + 1] = c
       end
     end
     if #listed > 1 then p:group(unpack(listed)) end
   end
+  finish(p)
   return p
 end
 

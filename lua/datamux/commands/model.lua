@@ -1,22 +1,24 @@
 -- commands/model.lua -- datamux model ACTION: finished models looked at, written in another form, fetched and removed.
 local M = { name = 'model', summary = 'get, list, look at, export, import, quantize and remove models' }
 
-local MODEL = 'a run directory, RUN:best, RUN:last, RUN:step-N, a model folder, a folder of RoBERTa, BERT, DataMUX or '
-  .. 'MUX-PLM, or a name in the cache'
+local MODEL = 'a run (folder, name or id), RUN:best, RUN:last, RUN:step-N, a model folder, a folder of RoBERTa, BERT, '
+  .. 'DataMUX or MUX-PLM, or a name in the cache'
 
-function M.configure(p)
+function M.configure(p, take)
   p:command_target 'action'
   local function action(name, text, to)
     local c = p:command(name, text)
     c:argument('model', MODEL)
     if to then c:option('--to', to):argname 'DIR' end
+    take(c, 'device threads')
     return c
   end
-  p:command('ls', 'the models in the cache')
+  take(p:command('ls', 'the models in the cache'), 'json')
   local get = p:command('get', 'download models of the Hugging Face hub into the cache')
   get:argument('names', 'NAME, OWNER/NAME or OWNER/NAME@REVISION'):args '+'
   get:option('--sha256', 'what the weights must have'):argname 'HEX'
-  action('info', 'what it is, and which tensors were loaded')
+  take(get, 'offline')
+  take(action('info', 'what it is, and which tensors were loaded'), 'json')
   action('export', 'write its folder', 'the new folder (default RUN/model)')
   action('import', 'write a folder of ours of a model of another program',
     'the new folder (default: the same name, here)')
@@ -107,9 +109,9 @@ actions['import'] = function(o)
 end
 
 function actions.quantize(o)
-  local saved, sys = require 'datamux.saved', require 'datamux.sys'
+  local saved = require 'datamux.saved'
   local bare = o.model:gsub(':[%w-]+$', ''):gsub('/+$', '')
-  local run = sys.kind(bare .. '/.datamux-run') == 'file' and bare or sys.kind(bare .. '/latest') and bare .. '/latest'
+  local run = saved.run_of(bare)
   local to = o.to or run and run .. '/model-int8' or bare .. '-int8'
   print((saved.export(o.model, { to = to, int8 = true })))
   return 0

@@ -107,6 +107,7 @@ function M.run(o)
     sys.write(file, (files[path]:gsub('NAME', name):gsub('TASK', o.task)))
     print(file)
   end
+  io.stdout:flush()
   io.stderr:write(('next:  cd %s && datamux recipes/%s.lua\n'):format(o.name, name))
   return 0
 end

@@ -1,7 +1,7 @@
 -- commands/plot.lua -- datamux plot RUN...: pictures of runs, one folder of them or in the terminal.
 local M = { name = 'plot', summary = 'draw loss, score, slots and comparisons of runs' }
 
-function M.configure(p)
+function M.configure(p, take)
   p:argument('runs', 'folders of runs, NAME, NAME/latest, or ids; several are compared'):args '+'
   p:option('-m --metric', 'loss, score, retrieval, slots (score by index), n (score by N), frontier (score against '
     .. 'throughput), or any value that was recorded, as lr; repeat for several; default: all there is')
@@ -10,6 +10,7 @@ function M.configure(p)
     :argname 'PATH'
   p:option('--format', 'svg or png (default: by the file, else svg)'):choices { 'svg', 'png' }
   p:flag('--term', 'print the pictures as text instead')
+  take(p, 'out json')
 end
 
 local function wanted(o, runs)

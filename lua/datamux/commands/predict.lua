@@ -4,29 +4,18 @@ local M = { name = 'predict', summary = 'label text: records in, the same record
 local formats = { 'auto', 'text', 'jsonl', 'tsv', 'csv', 'conll' }
 local outputs = { 'same', 'text', 'jsonl', 'tsv', 'csv', 'fasttext', 'glue', 'conll' }
 
-local function whole(low)
-  return function(text)
-    local v = tonumber(text)
-    if v and v >= low and v == math.floor(v) then return v end
-    return nil, ("'%s' is no whole number >= %d"):format(text, low)
-  end
-end
+local values = require 'datamux.commands.values'
+local whole, probability = values.whole, values.probability
 
 local function shard(text)
   local i, n = text:match '^(%d+)/(%d+)$'
   i, n = tonumber(i), tonumber(n)
   if i and i >= 1 and i <= n then return { i, n } end
-  return nil, ("'%s' is no shard, expected I/N with 1 <= I <= N, as 3/8"):format(text)
+  return nil, 'I/N with 1 <= I <= N, as 3/8'
 end
 
-local function probability(text)
-  local v = tonumber(text)
-  if v and v >= 0 and v <= 1 then return v end
-  return nil, ("'%s' is no probability, expected 0 to 1"):format(text)
-end
-
-function M.configure(p)
-  p:argument('model', 'a run directory, RUN:best, RUN:last, RUN:step-N, or a model folder')
+function M.configure(p, take)
+  p:argument('model', 'a run (folder, name or id), RUN:best, RUN:last, RUN:step-N, or a model folder')
   p:argument('files', 'files, - for standard input (the default), or glue/TASK:SPLIT; of images, IDX files'):args '*'
   p:option('--in',
     'format of the input (default: by the name; else jsonl where a file begins with {, or text)'):target 'input'
@@ -57,6 +46,7 @@ function M.configure(p)
   p:option('--shard', 'every N-th record, from the I-th'):convert(shard):argname 'I/N'
   p:option('-O --output', 'write to FILE'):target 'path':argname 'FILE'
   p:flag('--resume', 'continue the output file after its last complete window')
+  take(p, 'device threads json progress download offline')
 end
 
 -- The format of the output: as said, or as the name of the output file tells.

@@ -1,25 +1,15 @@
 -- commands/report.lua -- datamux report NAME: an analysis as a table and a picture, from finished runs.
 local M = { name = 'report', summary = 'tables and pictures of finished runs: the paper\'s, and analyses' }
 
-local function whole(text)
-  local v = tonumber(text)
-  if v and v >= 1 and v == math.floor(v) then return v end
-  return nil, ("'%s' is no whole number >= 1"):format(text)
-end
-
-local function seconds(text)
-  local v, unit = text:match '^([%d.]+)([smhd]?)$'
-  v = tonumber(v)
-  if v and v > 0 then return v * ({ [''] = 1, s = 1, m = 60, h = 3600, d = 86400 })[unit] end
-  return nil, ("'%s' is no time, expected one such as 90s, 20m, 2h"):format(text)
-end
+local values = require 'datamux.commands.values'
+local whole, seconds = values.whole, values.seconds
 
 local function picture(text)
   if text:find '%.svg$' or text:find '%.png$' or text:find '%.txt$' then return text end
-  return nil, ("'%s' is no picture, expected a name that ends in .svg, .png or .txt"):format(text)
+  return nil, 'a name that ends in .svg, .png or .txt'
 end
 
-function M.configure(p)
+function M.configure(p, take)
   local names = require('datamux.analysis').names
   p:argument('report', 'one of ' .. table.concat(names, ', ')):argname 'NAME'
   p:argument('rest', 'models (run directories, model folders) in place of all finished runs; key=value for --train')
@@ -29,13 +19,14 @@ function M.configure(p)
   p:option('--profile', 'small or paper: of trainings, and which finished runs are shown'):choices { 'small', 'paper' }
   p:flag('--train', 'train what is missing, one run after the other; what was stopped goes on')
   p:option('--budget', 'let --train take 20m, 2h; called again, it goes on'):convert(seconds):argname 'TIME'
-  p:option('--groupings', 'random groupings that scores are averaged over'):convert(whole):default '5':argname 'K'
-  p:option('--texts', 'texts of one measurement of speed'):convert(whole):default '2000':argname 'T'
-  p:option('--repeats', 'measurements of speed, after one that warms up'):convert(whole):default '3':argname 'K'
-  p:option('--rows', 'rows of a batch in measurements of speed'):convert(whole):argname 'R'
+  p:option('--groupings', 'random groupings that scores are averaged over'):convert(whole(1)):default '5':argname 'K'
+  p:option('--texts', 'texts of one measurement of speed'):convert(whole(1)):default '2000':argname 'T'
+  p:option('--repeats', 'measurements of speed, after one that warms up'):convert(whole(1)):default '3':argname 'K'
+  p:option('--rows', 'rows of a batch in measurements of speed'):convert(whole(1)):argname 'R'
   p:option('--format', 'the table as text, md, or csv (or --json)'):choices { 'text', 'md', 'csv' }:default 'text'
   p:option('--picture', 'draw it into FILE.svg, .png or .txt'):convert(picture):argname 'FILE'
   p:option('--to', 'write NAME.md, NAME.json and NAME.svg into a folder'):argname 'DIR'
+  take(p, 'out device threads json dry_run download offline')
 end
 
 -- -- tables -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 -- commands/run.lua -- datamux RECIPE.lua: train, select the best, evaluate, report; sweeps of that.
 local M = { name = 'run', summary = 'train a recipe, select the best weights, evaluate, report' }
 
-function M.configure(p)
+function M.configure(p, take)
   p:usage 'Usage: datamux run RECIPE.lua [key=value ...] [OPTIONS]        (or without the word run)'
   p:argument('recipe', 'a recipe'):args '?'
   p:argument('overrides', 'key=value (all keys: datamux help keys)'):args '*'
@@ -11,10 +11,12 @@ function M.configure(p)
   p:option('--sweep', 'key=a,b or key=1..3, several: every combination as a run, one table'):argname 'KEY=LIST'
     :args '+':count '*':action 'concat'
   p:option('--stop-after', 'save and stop after 90s, 30m, 2h'):argname 'TIME'
+    :convert(require('datamux.commands.values').seconds)
   p:option('--name', 'of the run and its folder; the same as name=TEXT'):target 'run_name':argname 'TEXT'
   p:option('--tag', 'a note to find the run by (datamux runs ls --tag KEY=VALUE); may be repeated'):target 'tags'
     :argname 'KEY=VALUE':count '*'
   p:flag('--no-eval', 'train and save, without the final scores')
+  take(p, 'out device threads seed dry_run interactive json verbose progress download offline trust')
 end
 
 local function banner(config, session, run, version)
@@ -111,17 +113,6 @@ end
 
 local signals = { [2] = 'Ctrl-C', [10] = 'SIGUSR1', [14] = '--stop-after', [15] = 'SIGTERM' }
 
-local function seconds(text)
-  local errors = require 'datamux.errors'
-  local v, unit = text:match '^([%d.]+)([smhd]?)$'
-  v = tonumber(v)
-  if not v or v <= 0 then
-    errors.raise('E200', { what = ("--stop-after is '%s', expected a time such as 90s, 30m, 2h"):format(text),
-                           fix = '--stop-after 2h' })
-  end
-  return v * ({ [''] = 1, s = 1, m = 60, h = 3600, d = 86400 })[unit]
-end
-
 --- Trains and reports one resolved recipe. o: parsed options; more: words above the others. Returns exit code, results
 --- (see Session:results), folder of the run, and whether a signal asked to stop when the training was over.
 function M.train(recipe, o, more)
@@ -181,6 +172,7 @@ function M.train(recipe, o, more)
   rundir.close(run, 'finished', at)
   if not more then print(o.json and json.encode(report.table(results, config)) or text) end
   if not (more or o.json) and launch.progress(o) ~= 'none' then
+    io.stdout:flush()                            -- the report comes first, also where both go to one place
     io.stderr:write(('next:  datamux predict %s FILE · datamux plot %s\n'):format(run.dir, run.dir))
   end
   return 0, results, run.dir, signal ~= 0
@@ -190,7 +182,7 @@ function M.run(o)
   local launch = require 'datamux.launch'
   local recipe = launch.recipe(o)
   if o.interactive then return require('datamux.repl').run { recipe = recipe } end
-  if o.stop_after then require('datamux.host').stop_after(seconds(o.stop_after)) end
+  if o.stop_after then require('datamux.host').stop_after(o.stop_after) end
   if o.sweep and #o.sweep > 0 then return require('datamux.sweep').run(recipe, o, M.train) end
   return (M.train(recipe, o))
 end

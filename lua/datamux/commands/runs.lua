@@ -3,19 +3,26 @@ local M = { name = 'runs', summary = 'list, show, compare, export and remove run
 
 local RUN = 'a folder of a run, NAME/latest, NAME, or an id'
 
-function M.configure(p)
+function M.configure(p, take)
   p:command_target 'action'
+  take(p, 'out')
   local l = p:command('ls', 'every run with its state and score')
+  take(l, 'json')
   l:argument('name', 'only runs of this recipe'):args '?'
   l:option('--tag', 'only runs with this tag; several: with all of them'):target 'tags':argname 'KEY=VALUE':count '*'
-  p:command('show', 'state, score, and what differs from the defaults'):argument('run', RUN)
-  p:command('compare', 'the values and scores in which runs differ'):argument('runs', RUN):args '2+'
+  local s = p:command('show', 'state, score, and what differs from the defaults')
+  s:argument('run', RUN)
+  take(s, 'json')
+  local c = p:command('compare', 'the values and scores in which runs differ')
+  c:argument('runs', RUN):args '2+'
+  take(c, 'json')
   local e = p:command('export', 'the metrics, each step once')
   e:argument('run', RUN)
   e:option('--to', 'csv, jsonl or tensorboard'):choices { 'csv', 'jsonl', 'tensorboard' }:default 'csv'
   e:option('-O --output', 'a file (tensorboard: a folder) instead of standard output'):argname 'PATH'
   local r = p:command('rm', 'remove runs that no process works on')
   r:argument('runs', RUN):args '+'
+  take(r, 'dry_run')
 end
 
 local function decode(path)
@@ -196,8 +203,12 @@ function actions.rm(o)
   local list = {}
   for i, what in ipairs(o.runs) do list[i] = rundir.locate(o.out, what) end
   for _, run in ipairs(list) do
-    rundir.remove(run)
-    io.stderr:write('removed ', run.dir, '\n')
+    if o.dry_run then
+      print(run.dir .. '  would go')
+    else
+      rundir.remove(run)
+      io.stderr:write('removed ', run.dir, '\n')
+    end
   end
   return 0
 end

@@ -1,12 +1,14 @@
 -- commands/test.lua -- datamux test RECIPE: runs a recipe and holds it to what it expects of itself.
 local M = { name = 'test', summary = 'run a recipe and check what it expects; exit 10 if not met' }
 
-function M.configure(p)
+function M.configure(p, take)
   p:argument('recipe', 'a recipe; expect = { accuracy = { at_least = 0.78 } } in it says what must be reached')
   p:argument('overrides', 'key=value (all keys: datamux help keys)'):args '*'
   p:flag('--smoke', 'in seconds, without the training: every profile resolves, a small network of it learns 32 '
     .. 'examples by heart (reaches --floor), and a stopped run continues to the same bits')
-  p:option('--floor', 'the score that --smoke must reach'):convert(tonumber):default '0.9':argname 'X'
+  p:option('--floor', 'the score that --smoke must reach'):convert(require('datamux.commands.values').number)
+    :default '0.9':argname 'X'
+  take(p, 'out device threads seed json verbose progress download offline trust')
 end
 
 -- Prints the outcome; returns the exit code.

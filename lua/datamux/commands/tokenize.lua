@@ -1,13 +1,14 @@
 -- commands/tokenize.lua -- ids or pieces of lines of text, and comparison with ids from elsewhere.
 local M = { name = 'tokenize', summary = 'ids or pieces of lines of text; --against a file of ids' }
 
-function M.configure(p)
+function M.configure(p, take)
   p:argument('model', 'a recipe, a finished model, a folder of vocabulary files, or a name such as roberta-base')
   p:argument('file', 'lines of text; - or nothing: standard input'):args '?'
   p:flag('--pieces', 'the text of each piece instead of its id')
-  p:option('--max', 'at most so many tokens'):convert(tonumber):argname 'N'
+  p:option('--max', 'at most so many tokens'):convert(require('datamux.commands.values').whole(1)):argname 'N'
   p:option('--against', 'compare with ids, a line for each line of text: numbers with blanks or commas, or JSON lists')
     :argname 'FILE'
+  take(p, 'json offline trust')
 end
 
 local function piece(tok, id) return tok.token and tok.token[id] or tok:decode { id } end

@@ -54,7 +54,7 @@ function M.find(folder, file)
     if path then return path end
   end
   if known then
-    fix = ('datamux data get %s, or --download with this command; without a network: datamux data pack %s -o FILE.tar\n'
+    fix = ('datamux data get %s, or --download with this command; without a network: datamux data pack %s -O FILE.tar\n'
       .. '       on a machine that has it, datamux data unpack FILE.tar here; or '):format(folder, folder)
   end
   errors.raise(known and 'E801' or 'E310', ('%s/%s is not here\n  looked in: %s\n  download:  %s\n'

@@ -60,7 +60,11 @@ end
 --- Reads a split ('train', 'dev', 'test') of a task, found by datamux.data.cache.
 function M.read(task, split)
   local t = M.tasks[task]
-  if not t then errors.raise('E219', ("unknown task '%s'.%s"):format(task, errors.suggest(task, M.names()))) end
+  if not t then
+    local near = errors.nearest(task, M.names())
+    errors.raise('E219', { what = ("unknown task '%s', expected one of %s"):format(task, table.concat(M.names(), ', ')),
+                           near = near, fix = near })
+  end
   if split ~= 'train' and split ~= 'dev' and split ~= 'test' then
     errors.raise('E303', { what = ("'glue/%s:%s': no such split, expected train, dev or test"):format(task, split),
       fix = ('glue/%s:dev'):format(task) })

@@ -177,6 +177,9 @@ local function open(path)
   if lfs.attributes(path, 'mode') == 'file' or not lfs.attributes(path, 'mode') then
     return source_of(pull_file(path), path)
   end
+  if lfs.attributes(path, 'mode') == 'directory' then
+    errors.raise('E303', { what = path .. ' is a folder, expected a file', fix = 'name the files in it' })
+  end
   local fd = C.open(path, 0)                         -- a pipe, a device
   if fd < 0 then errors.raise('E303', ('%s: %s'):format(path, ffi.string(C.strerror(ffi.errno())))) end
   return source_of(pull_descriptor(fd, path), path)

@@ -275,7 +275,7 @@ local function column_number(self, column)
       tostring(column), self.format))
   end
   errors.raise('E302', ("%s:1: no column '%s', columns are: %s.%s"):format(self.path, tostring(column),
-    table.concat(self.header, ', '), errors.suggest(tostring(column), self.header)))
+    table.concat(self.header, ', '), not number and errors.suggest(tostring(column), self.header) or ''))
 end
 
 --- A function that gives a column of a record: by name or number (jsonl: the object's key), for text and conll by

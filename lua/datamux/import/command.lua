@@ -3,6 +3,7 @@ local errors = require 'datamux.errors'
 local import = require 'datamux.import'
 local json = require 'datamux.json'
 local plural = require 'datamux.plural'
+local sys = require 'datamux.sys'
 
 local M = {}
 
@@ -31,7 +32,12 @@ end
 function M.convert(o)
   local to = o.to_folder or o.to
   if not to then
-    errors.raise('E200', 'convert: DST is nothing, expected a new folder: datamux model convert SRC DST')
+    errors.raise('E200', { what = 'the new folder is missing, expected one after the model',
+      fix = ('datamux model convert %s NEW_FOLDER'):format(o.model) })
+  end
+  if require('datamux.saved').run_of(o.model) or (sys.read(o.model .. '/config.json') or ''):find '"datamux"%s*:' then
+    errors.raise('E706', { what = ("'%s' is a model of datamux, expected one of another program"):format(o.model),
+      fix = ('datamux model export %s --to %s'):format(o.model, to) })
   end
   print(import.report(import.convert(o.model, to)))
   print(to)

@@ -22,11 +22,25 @@ function M.brief(v)
   return tostring(v)
 end
 
-local function cell(v) return type(v) == 'number' and ('%.6g'):format(v) or M.brief(v) end
+local parts_of
 
-local function show_table(t)
+local function line_of(parts) return #parts == 0 and '{}' or '{ ' .. table.concat(parts, ', ') .. ' }' end
+
+-- A value inside a table, `depth` tables down: a small table whole, a large one as its size.
+local function cell(v, depth)
+  if type(v) == 'number' then return ('%.6g'):format(v) end
+  if type(v) == 'table' and not has_text(v) and depth <= 3 then
+    local parts, whole = parts_of(v, depth + 1)
+    local line = line_of(parts)
+    if whole and #line <= 90 then return line end
+  end
+  return M.brief(v)
+end
+
+-- What stands in a table, as a list of texts, and whether that is all of it.
+function parts_of(t, depth)
   local parts, fields = {}, {}
-  for i = 1, math.min(#t, 12) do parts[i] = cell(t[i]) end
+  for i = 1, math.min(#t, 12) do parts[i] = cell(t[i], depth) end
   if #t > 12 then parts[#parts + 1] = ('.. %d values'):format(#t) end
   for k in pairs(t) do
     if not (type(k) == 'number' and k >= 1 and k <= #t and k == math.floor(k)) then fields[#fields + 1] = k end
@@ -38,10 +52,14 @@ local function show_table(t)
       break
     end
     local name = type(k) == 'string' and k:find '^[%a_][%w_]*$' and k or ('[%s]'):format(M.brief(k))
-    parts[#parts + 1] = ('%s = %s'):format(name, cell(t[k]))
+    parts[#parts + 1] = ('%s = %s'):format(name, cell(t[k], depth))
   end
-  if #parts == 0 then return '{}' end
-  local line = '{ ' .. table.concat(parts, ', ') .. ' }'
+  return parts, #t <= 12 and #fields <= 20
+end
+
+local function show_table(t)
+  local parts = parts_of(t, 1)
+  local line = line_of(parts)
   if #line <= 100 then return line end
   return '{\n  ' .. table.concat(parts, ',\n  ') .. '\n}'
 end
