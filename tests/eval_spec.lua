@@ -175,7 +175,7 @@ describe('datamux bench', function()
 
   it('shows what a model scored, under the name of its metric, and nothing where that is unknown', function()
     local function shown(model_name, more)
-      local code, out, err = command(('bench %s --texts 16 --repeats 1 --format csv %s'):format(model_name, more or ''))
+      local code, out, err = command(('bench %s --texts 16 --repeats 1 %s'):format(model_name, more or ''))
       assert.are.equal(0, code, err)
       local head, line = out:match '^([^\n]*)\n[^\n]*\n([^\n]*)'
       assert.is_truthy(head:find 'GiB |%s+accuracy |%s+$/1M |$', head)
@@ -197,7 +197,7 @@ describe('datamux bench', function()
   end)
 
   it('is CSV with numbers alone, under the names that JSON has', function()
-    local code, out, err = command(('bench %s --texts 16 --repeats 1 -o csv'):format(run))
+    local code, out, err = command(('bench %s --texts 16 --repeats 1 --format csv'):format(run))
     assert.are.equal(0, code, err)
     local head, line = out:match '^([^\n]*)\n([^\n]*)'
     assert.is_truthy(head:find('test,texts_per_second,sd,speed_up,p50_ms,p99_ms,gib,', 1, true), head)

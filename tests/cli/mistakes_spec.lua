@@ -263,7 +263,6 @@ local mistakes = {
   { 'E215', 'predict $M $D/ok.tsv -k 2 --scores all', 'leave out -k', fixed = 'predict $M $D/ok.tsv --scores all' },
   { 'E215', 'predict $M $D/ok.tsv --pair label', 'leave out --pair', fixed = 'predict $M $D/ok.tsv' },
   { 'E215', 'predict $M --text review_text', 'but no format', fixed = 'predict $M --text review_text --in jsonl' },
-  { 'E200', 'predict $M $D/ok.tsv -o $D/runs_2', 'the folder of runs', fixed = 'predict $M $D/ok.tsv -O $D/runs_2' },
   { 'E303', 'predict $M $D/absent.csv', 'absent.csv' },
   { 'E701', 'predict $M:step-7', 'step-000010', fixed = 'predict $M:step-10' },
   { 'E200', 'bench $M --texts none', 'whole number' },

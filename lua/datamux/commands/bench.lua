@@ -12,7 +12,7 @@ function M.configure(p, take)
   p:option('--texts', 'texts of one measurement'):convert(whole(1)):default '2000':argname 'T'
   p:option('--repeats', 'measurements, after one that warms up'):convert(whole(1)):default '5':argname 'K'
   p:option('--format', 'md, csv, json or jsonl'):choices { 'md', 'csv', 'json', 'jsonl' }:default 'md'
-  take(p, 'device threads json download offline')
+  take(p, 'device threads json download offline trust')
 end
 
 local function quantile(list, q)

@@ -27,7 +27,7 @@ function M.configure(p, take)
   p:option('--bootstrap', 'samples of the 95 % interval'):convert(whole(0)):default '1000':argname 'SAMPLES'
   p:option('--fail-under', 'exit with 10 where the score is lower; several times for several'):target 'floors'
     :convert(floor):count '*':argname 'METRIC=X'
-  take(p, 'device threads json download offline')
+  take(p, 'device threads json download offline trust')
 end
 
 -- Texts per second and memory of the run.

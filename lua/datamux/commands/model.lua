@@ -10,7 +10,7 @@ function M.configure(p, take)
     local c = p:command(name, text)
     c:argument('model', MODEL)
     if to then c:option('--to', to):argname 'DIR' end
-    take(c, 'device threads')
+    take(c, 'device threads trust')
     return c
   end
   take(p:command('ls', 'the models in the cache'), 'json')

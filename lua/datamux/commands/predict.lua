@@ -46,7 +46,7 @@ function M.configure(p, take)
   p:option('--shard', 'every N-th record, from the I-th'):convert(shard):argname 'I/N'
   p:option('-O --output', 'write to FILE'):target 'path':argname 'FILE'
   p:flag('--resume', 'continue the output file after its last complete window')
-  take(p, 'device threads json progress download offline')
+  take(p, 'device threads json progress download offline trust')
 end
 
 -- The format of the output: as said, or as the name of the output file tells.
@@ -139,10 +139,6 @@ end
 
 function M.run(o)
   local launch, errors = require 'datamux.launch', require 'datamux.errors'
-  if o.out then
-    errors.raise('E200', { what = ("-o is '%s', the folder of runs: predict makes none"):format(o.out),
-                           fix = '-O ' .. o.out })
-  end
   o.output = output_of(o)
   launch.device(o.device, o.threads)
   local model = require('datamux.saved').load(o.model, { int8 = o.int8, bf16 = o.bf16 })

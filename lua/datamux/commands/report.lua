@@ -26,7 +26,7 @@ function M.configure(p, take)
   p:option('--format', 'the table as text, md, or csv (or --json)'):choices { 'text', 'md', 'csv' }:default 'text'
   p:option('--picture', 'draw it into FILE.svg, .png or .txt'):convert(picture):argname 'FILE'
   p:option('--to', 'write NAME.md, NAME.json and NAME.svg into a folder'):argname 'DIR'
-  take(p, 'out device threads json dry_run download offline')
+  take(p, 'out device threads json dry_run download offline trust')
 end
 
 -- -- tables -----------------------------------------------------------------------------------------------------------
