@@ -125,7 +125,7 @@ describe('T-MUX', function()
     for i = 0, 2 * n - 1 do ids[i] = i < n + n / 2 and 1 + i % 20 or 0 end
     local q = { B = 1, N = 2, S = n, T = n, batch = { length = length } }
     dm.step(function()
-      m:want_retrieval(q, ids, ffi.new('int32_t[2]', { 1, 1 }), { seed = 3, step = 1, retrieval = 1 })
+      m:want_retrieval(q, ids, { seed = 3, step = 1, retrieval = 1 })
       local who, target = q.retrieval.who:totable(), q.retrieval.target:totable()
       assert.are.equal(n, #who)
       for k = 1, n do
