@@ -15,7 +15,7 @@
 enum {
   WEIGHT = 63, INPUT = 127, MIDDLE = 64,
   LANES = 16,                           /* channels of a panel */
-  HIGH = 504,                           /* rows of a tile: with 3,072 inputs, 1.5 MiB that its columns read again */
+  HIGH = 504,                           /* most rows of a tile: with 3,072 inputs, 1.5 MiB that its columns read again */
   PAIRS = 120                           /* pairs that a thread unbinds at a time */
 };
 
@@ -240,6 +240,7 @@ dm_status cpu_int8_linear(dm_device *d, dm_tensor *y, const dm_tensor *x, const 
                           const dm_tensor *b, int32_t act) {
   int rows = dm_rows(x), n = dm_cols(x), panels = q->shape[0], pitch = 4 * q->shape[1];
   int down = (rows + HIGH - 1) / HIGH, across = (panels + PANELS - 1) / PANELS;
+  int high = down ? (rows + down * ROWS - 1) / (down * ROWS) * ROWS : 0;     /* even: a thread takes a run of them */
   size_t for_x = part((size_t)rows * pitch);
   void *scratch;
   dm_status s = dm_scratch(d, for_x + (size_t)rows * (sizeof(dm_real) + sizeof(int32_t)), &scratch);
@@ -255,7 +256,7 @@ dm_status cpu_int8_linear(dm_device *d, dm_tensor *y, const dm_tensor *x, const 
                 .channel = scale->data, .bias = b ? b->data : NULL, .shift = shift, .y = y->data };
 #pragma omp parallel for schedule(static)
   for (int t = 0; t < down * across; t++) {
-    int first = t / across * HIGH, end = first + HIGH < rows ? first + HIGH : rows;
+    int first = t / across * high, end = first + high < rows ? first + high : rows;
     int from = t % across * PANELS, to = from + PANELS < panels ? from + PANELS : panels;
     tile(&p, first, end, from, to);
   }
