@@ -67,12 +67,13 @@ end
 
 -- -- int8 ------------------------------------------------------------------------------------------------------------
 
--- By class, the module's weight that is packed, and the method that multiplies by it; run stands in its place.
+-- By class (and kind: a recipe's own demultiplexer is none of these), the module's weight that is packed, and the
+-- method that multiplies by it; run stands in its place.
 local forms = {
   Linear = { weight = 'weight', method = 'forward', run = function(self, x)
     return int8.linear(x, self.packed, self.scale, self.bias, self.options.act)
   end },
-  Demux = { weight = 'unbind', method = 'inner', run = function(self, state, pairs)
+  Demux = { kind = 'unbind', weight = 'unbind', method = 'inner', run = function(self, state, pairs)
     return int8.unbind(self.keys, state.h, state.of_state, self.packed, self.scale,
       { ik = pairs.who, ih = pairs.where, act = self.args.act })
   end },
@@ -87,7 +88,7 @@ local function each_product(model, fn)
   end
   model:each(function(m, path)
     local form = forms[m.class]
-    local weight = form and m[form.weight]
+    local weight = form and form.kind == m.kind and m[form.weight]
     if weight and 4 * weight.spec.shape[1] >= weight.spec.shape[2] then fn(m, path, form) end
   end)
   return model
