@@ -10,6 +10,13 @@
 
 #include <string.h>
 
+/* An integer as wide as a real. */
+#ifdef DM_REAL
+typedef int64_t dm_bits;
+#else
+typedef int32_t dm_bits;
+#endif
+
 /* -- bf16 -------------------------------------------------------------------------------------- */
 
 typedef struct dm_bf16 { uint16_t bits; } dm_bf16;

@@ -135,28 +135,33 @@ static void block(int32_t *sum, const int8_t *x, const uint8_t *w, int pitch, in
 /* Bytes of a part of a thread's room, so that the next one starts a cache line. */
 static size_t part(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
+/* The largest of |v|; infinite, or not a number, where one of v is so. Without their sign, reals have the order of their
+** bits, and those of no number come last. */
 static dm_real largest(const dm_real *v, int n) {
-  dm_real top = 0;
+  const dm_bits without_sign = (dm_bits)(~(uint64_t)0 >> (65 - 8 * sizeof(dm_bits)));
+  dm_bits top = 0;
 #pragma omp simd reduction(max : top)
   for (int j = 0; j < n; j++) {
-    dm_real a = v[j] < 0 ? -v[j] : v[j];
+    dm_bits a;
+    memcpy(&a, v + j, sizeof a);
+    a &= without_sign;
     top = a > top ? a : top;
   }
-  return top;
+  dm_real value;
+  memcpy(&value, &top, sizeof value);
+  return value;
 }
 
-/* 0, or not a number where one of the values is none or infinite. */
-static dm_real poison_of(const dm_real *v, int n) {
-  dm_real sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int j = 0; j < n; j++) sum += 0 * v[j];
-  return sum;
-}
+/* What a step of n of them is worth where the largest value is `top`; not a number where that is none or infinite. */
+static dm_real step_of(dm_real top, int n) { return top / n + 0 * top; }
 
-/* v / unit to the nearest integer; every value lies within the range that unit was made for. */
-static inline int nearest(dm_real v, dm_real inverse) {
-  dm_real q = v * inverse;
-  return (int)(q + (q < 0 ? (dm_real)-0.5 : (dm_real)0.5));
+/* The factor that makes steps of values; 0 where there are none. */
+static dm_real steps_in(dm_real top, int n) { return top > 0 && 0 * top == 0 ? n / top : 0; }
+
+/* q, which is small, to the nearest integer, and of two the even one. */
+static inline int nearest(dm_real q) {
+  const dm_real last_digit_is_1 = (dm_real)(sizeof(dm_real) == 4 ? 0x1.8p23 : 0x1.8p52);
+  return (int)(q + last_digit_is_1 - last_digit_is_1);
 }
 
 dm_status cpu_int8_pack(dm_device *d, dm_tensor *q, dm_tensor *scale, const dm_tensor *w) {
@@ -168,10 +173,10 @@ dm_status cpu_int8_pack(dm_device *d, dm_tensor *q, dm_tensor *scale, const dm_t
     memset(panel, MIDDLE, (size_t)pitch * LANES);
     for (int c = 0; c < LANES && p * LANES + c < n; c++) {
       const dm_real *v = (const dm_real *)w->data + (size_t)(p * LANES + c) * k;
-      dm_real top = largest(v, k), poison = poison_of(v, k), inverse = top > 0 && poison == 0 ? WEIGHT / top : 0;
-      ((dm_real *)scale->data)[p * LANES + c] = top / WEIGHT + poison;
-      for (int j = 0; j < k && poison == 0; j++) {
-        panel[j / 4 * 4 * LANES + 4 * c + j % 4] = (uint8_t)(MIDDLE + nearest(v[j], inverse));
+      dm_real top = largest(v, k), inverse = steps_in(top, WEIGHT);
+      ((dm_real *)scale->data)[p * LANES + c] = step_of(top, WEIGHT);
+      for (int j = 0; j < k && inverse > 0; j++) {
+        panel[j / 4 * 4 * LANES + 4 * c + j % 4] = (uint8_t)(MIDDLE + nearest(v[j] * inverse));
       }
     }
   }
@@ -181,15 +186,14 @@ dm_status cpu_int8_pack(dm_device *d, dm_tensor *q, dm_tensor *scale, const dm_t
 /* n values of v in 8 bits, padded with zeros to pitch. unit: what a step is worth, not a number where a value is none or
 ** infinite; shift: what the middle of the weights adds to each of the row's sums. */
 static void quantise(int8_t *q, dm_real *unit, int32_t *shift, const dm_real *v, int n, int pitch) {
-  dm_real top = largest(v, n), poison = poison_of(v, n);
+  dm_real top = largest(v, n), inverse = steps_in(top, INPUT);
   int32_t sum = 0;
-  *unit = top / INPUT + poison;
-  dm_real inverse = top > 0 && poison == 0 ? INPUT / top : 0;
-  if (poison == 0) {
+  *unit = step_of(top, INPUT);
+  if (inverse > 0) {
 #pragma omp simd reduction(+ : sum)
     for (int j = 0; j < n; j++) {
-      int8_t a = (int8_t)nearest(v[j], inverse);
-      q[j] = a;
+      int a = nearest(v[j] * inverse);
+      q[j] = (int8_t)a;
       sum += a;
     }
   } else {
@@ -211,21 +215,26 @@ typedef struct product {
   dm_real *y;
 } product;
 
-/* Rows [first, end) of y at the columns of `panels` panels from `at` on. */
+/* Rows [first, end) of y at the columns of `panels` panels from `at` on. y is asked for before the products, and written
+** once: it is too large for the caches, and waiting for it would take longer than what is left to compute. */
 static void columns(const product *p, int first, int end, int at, int panels) {
   int32_t sum[ROWS * PANELS * LANES];
+  dm_real value[PANELS * LANES];
   int w = p->n - at < panels * LANES ? p->n - at : panels * LANES;
   for (int i = first; i < end; i += ROWS) {
     int rows = end - i < ROWS ? end - i : ROWS;
+    for (int r = 0; r < rows; r++) {
+      for (int j = 0; j < w; j += LANES) __builtin_prefetch(p->y + (size_t)(i + r) * p->n + at + j, 1);
+    }
     block(sum, p->x + (size_t)i * p->pitch, p->w + (size_t)at * p->pitch, p->pitch, rows, panels);
     for (int r = 0; r < rows; r++) {
       const int32_t *v = sum + r * PANELS * LANES, shift = p->shift[i + r];
       const dm_real *c = p->channel + at, u = p->unit[i + r];
       const dm_real *b = p->bias ? p->bias + (p->of ? (size_t)p->of[i + r] * p->n : 0) + at : NULL;
-      dm_real *o = p->y + (size_t)(i + r) * p->n + at;
 #pragma omp simd
-      for (int j = 0; j < w; j++) o[j] = (dm_real)(v[j] - shift) * (u * c[j]) + (b ? b[j] : 0);
-      if (p->act != DM_NONE) dm_act_span(o, o, (size_t)w, p->act);
+      for (int j = 0; j < w; j++) value[j] = (dm_real)(v[j] - shift) * (u * c[j]) + (b ? b[j] : 0);
+      dm_act_span(value, value, (size_t)w, p->act);
+      memcpy(p->y + (size_t)(i + r) * p->n + at, value, (size_t)w * sizeof *value);
     }
   }
 }

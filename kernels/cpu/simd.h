@@ -50,13 +50,34 @@ static inline float dm_tanh_(float x) {
   return q < 0.09f ? near : far;
 }
 
-/* erf(x) = x P(x^2) / Q(x^2) on |x| <= 3.92, beyond which it is 1 to f32's last digit. P and Q, of degree 5 each, were
-** fitted to erf by least squares of the relative error, reweighted until its peaks were equal (Lawson's method): 1.9e-8;
-** the rest is rounding. */
+/* The lesser of |x| and top, found in the bits, where numbers above 0 are in the order of integers: a comparison of reals
+** would become masks and moves. Not a number becomes top. */
+static inline float dm_within(float x, float top) {
+  int32_t a, b;
+  memcpy(&a, &x, 4);
+  memcpy(&b, &top, 4);
+  a &= 0x7fffffff;
+  a = a < b ? a : b;
+  memcpy(&x, &a, 4);
+  return x;
+}
+
+/* x >= 0 with the sign of s. */
+static inline float dm_signed(float x, float s) {
+  uint32_t a, b;
+  memcpy(&a, &x, 4);
+  memcpy(&b, &s, 4);
+  a |= b & 0x80000000u;
+  memcpy(&x, &a, 4);
+  return x;
+}
+
+/* erf(x) = x P(x^2) / Q(x^2), where P and Q, of degree 5 each, were fitted to erf on |x| <= 3.92 by least squares of the
+** relative error, reweighted until its peaks were equal (Lawson's method): 1.9e-8; the rest is rounding. Beyond, erf is 1
+** to f32's last digit, and the fraction grows past 1: at 4.1 by ten times what rounding may take from it. 1 or -1 where x
+** is not a number. */
 static inline float dm_erf(float x) {
-  float a = x > 3.92f ? 3.92f : x;
-  a = a < -3.92f ? -3.92f : a;
-  float q = a * a;
+  float a = dm_within(x, 4.1f), q = a * a;
   float p = 2.0500910978e-6f;
   p = p * q + 2.8488205862e-4f;
   p = p * q + 3.7655890919e-3f;
@@ -69,9 +90,7 @@ static inline float dm_erf(float x) {
   r = r * q + 1.1410884559e-1f;
   r = r * q + 5.0207549333e-1f;
   r = r * q + 1.0f;
-  float y = a * p / r;                   /* rounding may step over 1: gelu would grow with -x */
-  y = y > 1.0f ? 1.0f : y;
-  return y < -1.0f ? -1.0f : y;
+  return dm_signed(dm_within(a * p / r, 1.0f), x);
 }
 
 #endif
