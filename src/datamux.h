@@ -302,7 +302,7 @@ int32_t dm_bpe_text(dm_bpe *b, const uint8_t *text, int32_t n, int32_t *ids, int
 dm_status dm_int8_pack(dm_tensor *q, dm_tensor *scale, const dm_tensor *w);
 
 /* y = act(x w^T + b) with w as packed; each row of x is taken in 8 bits, its largest magnitude as 127. No gradient.
-**   y [.., D] out; x [.., C], b [D] or NULL in. Sums are exact. Errors: as dm_int8_pack, ARG. */
+**   y [.., D] out; x [.., C], b [D] or NULL in. y and x each f32 or bf16. Sums are exact. Errors: as dm_int8_pack, ARG. */
 dm_status dm_int8_linear(dm_tensor *y, const dm_tensor *x, const dm_tensor *q, const dm_tensor *scale,
                          const dm_tensor *b, int32_t act);
 
@@ -357,7 +357,8 @@ dm_status dm_layernorm_bwd(dm_tensor *dx, dm_tensor *dr, dm_tensor *dw, dm_tenso
 
 /* y = softmax(q k^T / sqrt(C/H) + mask) v for each row and head, dropout on the probabilities.
 **   y     [B, S, C]     out
-**   stat  [B, H, S]     out   log of the softmax's denominator (log-sum-exp of the scaled scores)
+**   stat  [B, H, S]     out   log of the softmax's denominator (log-sum-exp of the scaled scores), for the derivative; or
+**                             NULL
 **   qkv   [B, S, 3C]    in    q, k, v one after the other in the last dimension, each split in H heads
 **   mask  [B, S]  i32   in    0 = this key is not attended; NULL = all are. A row without any key gives 0.
 ** The dropout element number is ((b H + h) S + query) S + key. Source: Vaswani et al. 2017; scores are never

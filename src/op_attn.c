@@ -4,7 +4,6 @@
 static dm_status check(const char *op, const dm_tensor *qkv, const dm_tensor *mask, const dm_tensor *stat,
                        int32_t heads, float p) {
   DM_REAL_ARG(op, qkv);
-  DM_F32_ARG(op, stat);
   DM_TRY(dm_check_p(op, p));
   if (qkv->ndim != 3 || qkv->shape[2] % 3) {
     return dm_fail(DM_ESHAPE, "%s: qkv is %s, expected [B, S, 3C]", op, dm_shape_text(qkv));
@@ -20,6 +19,8 @@ static dm_status check(const char *op, const dm_tensor *qkv, const dm_tensor *ma
     DM_INT_ARG(op, mask);
     DM_TRY(dm_check_shape(op, "mask", mask, 2, rows));
   }
+  if (!stat) return DM_OK;
+  DM_F32_ARG(op, stat);
   return dm_check_shape(op, "stat", stat, 3, stats);
 }
 
@@ -44,6 +45,7 @@ dm_status dm_attention_bwd(dm_tensor *dqkv, const dm_tensor *dy, const dm_tensor
                            const dm_tensor *qkv, const dm_tensor *stat, const dm_tensor *mask,
                            int32_t heads, float p, uint32_t site, uint32_t acc) {
   const char *op = "attention backward";
+  DM_F32_ARG(op, stat);
   DM_TRY(check(op, qkv, mask, stat, heads, p));
   DM_TRY(check_state(op, "y", y, qkv));
   DM_TRY(check_state(op, "dy", dy, qkv));

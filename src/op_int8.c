@@ -30,11 +30,11 @@ dm_status dm_int8_pack(dm_tensor *q, dm_tensor *scale, const dm_tensor *w) {
 dm_status dm_int8_linear(dm_tensor *y, const dm_tensor *x, const dm_tensor *q, const dm_tensor *scale,
                          const dm_tensor *b, int32_t act) {
   const char *op = "int8_linear";
-  DM_F32_ARG(op, x);
+  DM_REAL_ARG(op, x);
   DM_TRY(dm_check_act(op, act));
   dm_device *d;
   DM_TRY(check_packed(op, &d, q, scale, dm_cols(x), x));
-  DM_F32_ARG(op, y);
+  DM_REAL_ARG(op, y);
   DM_TRY(dm_check_output(op, "y", y, x, scale->shape[0]));
   if (b) {
     DM_F32_ARG(op, b);

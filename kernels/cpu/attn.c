@@ -18,7 +18,8 @@
 enum { PAIR = 2 };                      /* factors that are multiplied and summed at a time: */
 typedef dm_bf16 factor;
 typedef uint32_t unit;                  /* so many as one value, to be moved */
-static inline factor to_factor(dm_real v) { return dm_put(v); }
+static inline factor factor_of(dm_store v) { return v; }
+static inline factor rounded(dm_real v) { return dm_put(v); }
 
 static inline vec step(vec sum, const factor *a, vec b) {
   int32_t two;
@@ -30,7 +31,8 @@ static inline vec step(vec sum, const factor *a, vec b) {
 
 enum { PAIR = 1 };
 typedef dm_real factor, unit;
-static inline factor to_factor(dm_real v) { return v; }
+static inline factor factor_of(dm_store v) { return dm_load(v); }
+static inline factor rounded(dm_real v) { return v; }
 static inline vec step(vec sum, const factor *a, vec b) { return sum + *a * b; }
 
 #endif
@@ -133,13 +135,9 @@ static void fetch(const dm_store *x, int n) {
 static void pack(factor *out, const dm_store *x, size_t stride, int S, int D) {
   int Sp = padded(S), Dp = padded(D);
   for (int s = 0; s < S; s++, out += Dp, x += stride) {
-    if (PAIR == 2) {
-      memcpy(out, x, (size_t)D * sizeof *x);
-    } else {
 #pragma omp simd
-      for (int j = 0; j < D; j++) out[j] = to_factor(dm_load(x[j]));
-    }
-    memset(out + D, 0, (size_t)(Dp - D) * sizeof *out);
+    for (int j = 0; j < D; j++) out[j] = factor_of(x[j]);
+    if (D < Dp) memset(out + D, 0, (size_t)(Dp - D) * sizeof *out);
   }
   memset(out, 0, (size_t)(Sp - S) * Dp * sizeof *out);
 }
@@ -208,7 +206,7 @@ static int keys(int32_t *attended, const int32_t *mask, int S) {
 static const factor *factors(factor *out, const dm_real *x, size_t n) {
   if (PAIR == 1) return (const factor *)x;
 #pragma omp simd
-  for (size_t i = 0; i < n; i++) out[i] = to_factor(x[i]);
+  for (size_t i = 0; i < n; i++) out[i] = rounded(x[i]);
   return out;
 }
 
@@ -262,8 +260,8 @@ dm_status cpu_attention_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const d
     dm_real *score = (dm_real *)scratch + (size_t)omp_get_thread_num() * each, *keep = score + block;
     dm_real *out = keep + block;
     factor *q = (factor *)(out + (size_t)BLOCK * Dp), *x = q + tall, *kt = x + tall, *pairs = kt + tall;
-    factor *rounded = pairs + tall;
-    int32_t *attended = (int32_t *)(rounded + block);
+    factor *prob = pairs + tall;
+    int32_t *attended = (int32_t *)(prob + block);
     dm_real *lse = stat ? (dm_real *)stat->data + (size_t)bh * S : NULL;
     dm_store *o = (dm_store *)y->data + slice(bh, heads, S, C, D);
     const dm_store *own = (const dm_store *)qkv->data + slice(bh, heads, S, wide, D);
@@ -292,7 +290,7 @@ dm_status cpu_attention_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const d
           if (lse) lse[i + r] = 0;
         }
       }
-      product(out, Dp, rows_of(factors(rounded, score, (size_t)n * Sp), Sp), v, Dp, n, Dp, S, 0);
+      product(out, Dp, rows_of(factors(prob, score, (size_t)n * Sp), Sp), v, Dp, n, Dp, S, 0);
       for (int r = 0; r < n; r++) unpack(o + (size_t)(i + r) * C, C, out + (size_t)r * Dp, 1, D, 1 / sum[r], 0);
     }
   }
@@ -309,7 +307,7 @@ typedef struct head {                   /* one head in a thread's scratch */
   factor *q, *k, *g;                    /* [Sp, Dp]; g = dy */
   factor *q_pairs, *k_pairs, *g_pairs;  /* the same, paired */
   factor *kt, *vt;                      /* [Dp, Sp], paired */
-  factor *rounded, *pairs;              /* [BLOCK, Sp], of prob and ds in turn */
+  factor *w, *w_pairs;                  /* [BLOCK, Sp], of prob and ds in turn */
   int32_t *attended;                    /* [Sp] */
 } head;
 
@@ -336,9 +334,9 @@ static head head_at(dm_real *at, int S, int D) {
   t.g_pairs = t.k_pairs + tall;
   t.kt = t.g_pairs + tall;
   t.vt = t.kt + tall;
-  t.rounded = t.vt + tall;
-  t.pairs = t.rounded + block;
-  t.attended = (int32_t *)(t.pairs + block);
+  t.w = t.vt + tall;
+  t.w_pairs = t.w + block;
+  t.attended = (int32_t *)(t.w_pairs + block);
   return t;
 }
 
@@ -366,10 +364,10 @@ static void backward_row(const head *t, int r, dm_real lse, dm_real delta, int d
   }
 }
 
-/* dx [S, Dp] (+)= w^T x of a block's n rows of w [BLOCK, Sp], which are `rounded`, and of x, paired. */
-static void backward_product(const head *t, dm_real *dx, const factor *rounded, const factor *x, int n, int add) {
-  operand w = columns_of(paired(t->pairs, rounded, n + n % PAIR, t->Sp), t->Sp);
-  product(dx, t->Dp, w, x, t->Dp, t->S, t->Dp, n, add);
+/* dx [S, Dp] (+)= w^T x of a block's n rows of w [BLOCK, Sp], and of x, paired. */
+static void backward_product(const head *t, dm_real *dx, const factor *w, const factor *x, int n, int add) {
+  operand turned = columns_of(paired(t->w_pairs, w, n + n % PAIR, t->Sp), t->Sp);
+  product(dx, t->Dp, turned, x, t->Dp, t->S, t->Dp, n, add);
 }
 
 dm_status cpu_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy, const dm_tensor *y,
@@ -424,9 +422,9 @@ dm_status cpu_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy, 
         memset(t.prob + (size_t)r * t.Sp, 0, (size_t)t.Sp * sizeof(dm_real));
         memset(t.ds + (size_t)r * t.Sp, 0, (size_t)t.Sp * sizeof(dm_real));
       }
-      const factor *prob = factors(t.rounded, t.prob, whole);
+      const factor *prob = factors(t.w, t.prob, whole);
       backward_product(&t, t.dv, prob, g + from, n, i > 0);
-      const factor *ds = factors(t.rounded, t.ds, whole);
+      const factor *ds = factors(t.w, t.ds, whole);
       product(t.out, t.Dp, rows_of(ds, t.Sp), k, t.Dp, n, t.Dp, S, 0);
       unpack(o + (size_t)i * wide, wide, t.out, n, D, f, add);
       backward_product(&t, t.dk, ds, q + from, n, i > 0);

@@ -212,8 +212,24 @@ typedef struct product {
   const uint8_t *w;
   const dm_real *unit, *channel, *bias;
   const int32_t *shift, *of;
-  dm_real *y;
+  void *y;
+  int dtype;                            /* of y: f32 or bf16 */
 } product;
+
+/* Value `at` of p->y, the address alone. */
+static char *place(const product *p, size_t at) {
+  return (char *)p->y + at * (p->dtype == DM_BF16 ? sizeof(dm_bf16) : sizeof(dm_real));
+}
+
+static void put(char *out, const dm_real *v, int n, int dtype) {
+  if (dtype == DM_BF16) {
+#pragma omp simd
+    for (int j = 0; j < n; j++) ((dm_bf16 *)out)[j] = dm_to_bf16((float)v[j]);
+  } else {
+#pragma omp simd
+    for (int j = 0; j < n; j++) ((dm_real *)out)[j] = v[j];
+  }
+}
 
 /* Rows [first, end) of y at the columns of `panels` panels from `at` on. y is asked for before the products, and written
 ** once: it is too large for the caches, and waiting for it would take longer than what is left to compute. */
@@ -224,7 +240,7 @@ static void columns(const product *p, int first, int end, int at, int panels) {
   for (int i = first; i < end; i += ROWS) {
     int rows = end - i < ROWS ? end - i : ROWS;
     for (int r = 0; r < rows; r++) {
-      for (int j = 0; j < w; j += LANES) __builtin_prefetch(p->y + (size_t)(i + r) * p->n + at + j, 1);
+      for (int j = 0; j < w; j += LANES) __builtin_prefetch(place(p, (size_t)(i + r) * p->n + at + j), 1);
     }
     block(sum, p->x + (size_t)i * p->pitch, p->w + (size_t)at * p->pitch, p->pitch, rows, panels);
     for (int r = 0; r < rows; r++) {
@@ -234,7 +250,7 @@ static void columns(const product *p, int first, int end, int at, int panels) {
 #pragma omp simd
       for (int j = 0; j < w; j++) value[j] = (dm_real)(v[j] - shift) * (u * c[j]) + (b ? b[j] : 0);
       dm_act_span(value, value, (size_t)w, p->act);
-      memcpy(p->y + (size_t)(i + r) * p->n + at, value, (size_t)w * sizeof *value);
+      put(place(p, (size_t)(i + r) * p->n + at), value, w, p->dtype);
     }
   }
 }
@@ -250,19 +266,27 @@ dm_status cpu_int8_linear(dm_device *d, dm_tensor *y, const dm_tensor *x, const 
   int rows = dm_rows(x), n = dm_cols(x), panels = q->shape[0], pitch = 4 * q->shape[1];
   int down = (rows + HIGH - 1) / HIGH, across = (panels + PANELS - 1) / PANELS;
   int high = down ? (rows + down * ROWS - 1) / (down * ROWS) * ROWS : 0;     /* even: a thread takes a run of them */
-  size_t for_x = part((size_t)rows * pitch);
+  size_t for_x = part((size_t)rows * pitch), for_room = x->dtype == DM_BF16 ? (size_t)dm_threads() * n : 0;
   void *scratch;
-  dm_status s = dm_scratch(d, for_x + (size_t)rows * (sizeof(dm_real) + sizeof(int32_t)), &scratch);
+  dm_status s = dm_scratch(d, for_x + (rows + for_room) * sizeof(dm_real) + (size_t)rows * sizeof(int32_t), &scratch);
   if (s) return s;
   int8_t *own = scratch;
-  dm_real *unit = (dm_real *)(own + for_x);
-  int32_t *shift = (int32_t *)(unit + rows);
+  dm_real *unit = (dm_real *)(own + for_x), *rooms = unit + rows;
+  int32_t *shift = (int32_t *)(rooms + for_room);
 #pragma omp parallel for schedule(static)
   for (int r = 0; r < rows; r++) {
-    quantise(own + (size_t)r * pitch, unit + r, shift + r, (const dm_real *)x->data + (size_t)r * n, n, pitch);
+    const dm_real *v = (const dm_real *)x->data + (size_t)r * n;
+    if (x->dtype == DM_BF16) {
+      const dm_bf16 *narrow = (const dm_bf16 *)x->data + (size_t)r * n;
+      dm_real *room = rooms + (size_t)omp_get_thread_num() * n;
+#pragma omp simd
+      for (int j = 0; j < n; j++) room[j] = dm_of_bf16(narrow[j]);
+      v = room;
+    }
+    quantise(own + (size_t)r * pitch, unit + r, shift + r, v, n, pitch);
   }
   product p = { .n = dm_cols(y), .pitch = pitch, .act = act, .x = own, .w = q->data, .unit = unit,
-                .channel = scale->data, .bias = b ? b->data : NULL, .shift = shift, .y = y->data };
+                .channel = scale->data, .bias = b ? b->data : NULL, .shift = shift, .y = y->data, .dtype = y->dtype };
 #pragma omp parallel for schedule(static)
   for (int t = 0; t < down * across; t++) {
     int first = t / across * high, end = first + high < rows ? first + high : rows;
@@ -297,7 +321,8 @@ dm_status cpu_int8_unbind(dm_device *d, dm_tensor *y, const dm_tensor *key, cons
       quantise(x + (size_t)r * pitch, unit + r, shift + r, bound, C, pitch);
     }
     product p = { .n = D, .pitch = pitch, .act = act, .x = x, .w = q->data, .unit = unit, .channel = scale->data,
-                  .bias = hb->data, .of = at, .shift = shift, .y = (dm_real *)y->data + (size_t)first * D };
+                  .bias = hb->data, .of = at, .shift = shift, .y = (dm_real *)y->data + (size_t)first * D,
+                  .dtype = DM_F32 };
     tile(&p, 0, rows, 0, panels);
   }
   return DM_OK;

@@ -6,20 +6,22 @@
 
 enum { ROWS = 32 };                     /* rows per chunk of the backward sums: borders depend on sizes only */
 
-/* v = x + drop(r) for row `row` of n. */
-static void sum_row(dm_real *v, const dm_store *x, const dm_store *r, size_t row, int n, float p, uint32_t site,
-                    const dm_knobs *k) {
+/* v = x + drop(r) for row `row` of n; returns its sum. */
+static dm_real sum_row(dm_real *v, const dm_store *x, const dm_store *r, size_t row, int n, float p, uint32_t site,
+                       const dm_knobs *k) {
+  dm_real sum = 0;
   if (!r) {
-#pragma omp simd
-    for (int j = 0; j < n; j++) v[j] = dm_load(x[j]);
+#pragma omp simd reduction(+ : sum)
+    for (int j = 0; j < n; j++) sum += v[j] = dm_load(x[j]);
   } else if (p > 0) {
     dm_keep_mask(v, row * (size_t)n, (size_t)n, p, site, k);
-#pragma omp simd
-    for (int j = 0; j < n; j++) v[j] = dm_load(x[j]) + dm_load(r[j]) * v[j];
+#pragma omp simd reduction(+ : sum)
+    for (int j = 0; j < n; j++) sum += v[j] = dm_load(x[j]) + dm_load(r[j]) * v[j];
   } else {
-#pragma omp simd
-    for (int j = 0; j < n; j++) v[j] = dm_load(x[j]) + dm_load(r[j]);
+#pragma omp simd reduction(+ : sum)
+    for (int j = 0; j < n; j++) sum += v[j] = dm_load(x[j]) + dm_load(r[j]);
   }
+  return sum;
 }
 
 dm_status cpu_layernorm_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const dm_tensor *x,
@@ -36,12 +38,8 @@ dm_status cpu_layernorm_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const d
     dm_store *o = (dm_store *)y->data + at;
     dm_real *v = dm_work(o, (dm_real *)rooms + (size_t)omp_get_thread_num() * n);
     dm_real *st = (dm_real *)stat->data + 2 * (size_t)i;
-    sum_row(v, (const dm_store *)x->data + at, r ? (const dm_store *)r->data + at : NULL, (size_t)i, n, p, site,
-            &d->knobs);
-    dm_real sum = 0, square = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int j = 0; j < n; j++) sum += v[j];
-    dm_real mean = sum / n;
+    dm_real mean = sum_row(v, (const dm_store *)x->data + at, r ? (const dm_store *)r->data + at : NULL, (size_t)i, n,
+                           p, site, &d->knobs) / n, square = 0;
 #pragma omp simd reduction(+ : square)
     for (int j = 0; j < n; j++) square += (v[j] - mean) * (v[j] - mean);
     dm_real rstd = 1 / (dm_real)sqrt(square / n + eps);

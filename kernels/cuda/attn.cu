@@ -201,7 +201,7 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
     sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 2);
     const int query = own + row_of(2 * h);
     if (threadIdx.x % 4 == 0 && query < a.S) {
-      stat[(size_t)blockIdx.x * a.S + query] = sum[h] != 0 ? top[h] + logf(sum[h]) : 0.0f;
+      if (stat) stat[(size_t)blockIdx.x * a.S + query] = sum[h] != 0 ? top[h] + logf(sum[h]) : 0.0f;
     }
     sum[h] = sum[h] != 0 ? 1.0f / sum[h] : 0.0f;                       /* 0: no key */
   }
@@ -371,7 +371,7 @@ dm_status cuda_attention_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const 
     return by_size(d, a.D, [&](auto h) {
       constexpr int H = decltype(h)::value;
       return launch(d, attention_fwd_kernel<T, H>, dim3(qkv->shape[0] * heads, blocks(a.S, ROWS<T>)), THREADS<T>,
-                    shared_size<T, H>(ROWS<T> + 2 * TILE), data<T>(y), data<float>(stat), data<T>(qkv),
+                    shared_size<T, H>(ROWS<T> + 2 * TILE), data<T>(y), stat ? data<float>(stat) : NULL, data<T>(qkv),
                     data<int32_t>(mask), a);
     });
   });

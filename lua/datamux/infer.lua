@@ -71,7 +71,7 @@ end
 -- method that multiplies by it; run stands in its place.
 local forms = {
   Linear = { weight = 'weight', method = 'forward', run = function(self, x)
-    return int8.linear(x, self.packed, self.scale, self.bias, self.options.act)
+    return int8.linear(x, self.packed, self.scale, self.bias, self.options.act, self.gives)
   end },
   Demux = { kind = 'unbind', weight = 'unbind', method = 'inner', run = function(self, state, pairs)
     return int8.unbind(self.keys, state.h, state.of_state, self.packed, self.scale,
@@ -94,14 +94,26 @@ local function each_product(model, fn)
   return model
 end
 
+-- Attention takes its q, k and v in bf16 where the processor multiplies that: the product before it gives them so, and
+-- the one after it reads bf16. Returns the model.
+local function attend_in_bf16(model)
+  if C.dm_device_takes(scope.device(), C.DM_BF16) == 0 then return model end
+  model:each(function(m)
+    if m.class == 'Attention' then m.qkv.gives = 'bf16' end
+  end)
+  return model
+end
+
 --- Gives the linear layers and the unbinding of a model of texts their weights in 7 bits per channel, their inputs in 8
---- bits per row; the rest (embeddings, attention, norms, keys, answers) stays in f32. For running only. Raises where
---- the device has no products in int8 (only the CPU has), and for a model without an encoder. Returns the model.
+--- bits per row; the rest (embeddings, norms, keys, answers) stays in f32, and attention too where the processor has
+--- no bf16. For running only. Raises where the device has no products in int8 (only the CPU has), and for a model
+--- without an encoder. Returns the model.
 function M.int8(model)
-  return each_product(model, function(m, _, form)
+  each_product(model, function(m, _, form)
     m.packed, m.scale = int8.pack(m[form.weight], Tensor.lasting)
     m[form.method] = form.run
   end)
+  return attend_in_bf16(model)
 end
 
 --- The tensors of a model after M.int8, as a file holds them: `packed` and `scale` in place of a module's weight.
@@ -115,7 +127,7 @@ end
 
 --- Lets a model that is not built ask for the tensors of M.int8_tensors; map then gives it them. Returns the model.
 function M.int8_declare(model)
-  return each_product(model, function(m, _, form)
+  each_product(model, function(m, _, form)
     local d, c = unpack(m[form.weight].spec.shape)
     for k, name in ipairs(m.names) do
       if name == form.weight then table.remove(m.names, k) break end
@@ -126,6 +138,7 @@ function M.int8_declare(model)
     declare('scale', { shape = { d }, values = 0 })
     m[form.method] = form.run
   end)
+  return attend_in_bf16(model)
 end
 
 return M

@@ -21,8 +21,9 @@ function attention.fwd(qkv, heads, o)
     core.raise(('attention: heads is %s, expected a divisor of C = %d'):format(tostring(heads), channels))
   end
   if o.mask ~= nil then want('attention', 'mask', o.mask) end
-  local y, stat = Tensor.new({ B, S, channels }, qkv:dtype()), Tensor.new({ B, heads, S }, 'f32')
-  check(C.dm_attention_fwd(y.c, stat.c, qkv.c, ptr(o.mask), heads, p, site))
+  local y = Tensor.new({ B, S, channels }, qkv:dtype())
+  local stat = qkv.needs and tape.on and Tensor.new({ B, heads, S }, 'f32')
+  check(C.dm_attention_fwd(y.c, ptr(stat), qkv.c, ptr(o.mask), heads, p, site))
   return tape.record(attention, y, { qkv = qkv, stat = stat, mask = o.mask, heads = heads, p = p, site = site },
     qkv.needs)
 end

@@ -25,13 +25,13 @@ local function without_gradient(op)
 end
 
 --- y = act(x w^T + b), w as packed, each row of x in 8 bits.  x [.., C], packed, scale [D], b [D] or nil -> [.., D].
---- act: 'none' (default), 'gelu', 'relu' or 'tanh'.
-function M.linear(x, packed, scale, b, act)
+--- act: 'none' (default), 'gelu', 'relu' or 'tanh'; dtype of y: 'f32' (default) or 'bf16'. x may be of either.
+function M.linear(x, packed, scale, b, act, dtype)
   without_gradient 'linear'
   want('int8_linear', 'x', x)
   local shape = x:shape()
   shape[#shape] = scale:numel()
-  local y = Tensor.new(shape)
+  local y = Tensor.new(shape, dtype or 'f32')
   check(C.dm_int8_linear(y.c, x.c, packed.c, scale.c, ptr(b), core.act('linear', act)))
   return y
 end
