@@ -21,23 +21,26 @@ typedef struct mixed {                  /* the op's arguments, unpacked */
   const dm_knobs *knobs;
 } mixed;
 
-/* v = word + position (+ type) of token `row` = (b N + i) S + s. */
-static void embedding(const mixed *m, dm_real *v, int row) {
+/* v = word + position (+ type) of token `row` = (b N + i) S + s; returns its sum. */
+static dm_real embedding(const mixed *m, dm_real *v, int row) {
   int at = m->posid ? m->posid[row] : row % m->S, n = m->C;
-  const dm_store *w = m->word + (size_t)m->ids[row] * n, *q = m->pos + (size_t)at * n;
-  if (m->type) {
-#pragma omp simd
-    for (int j = 0; j < n; j++) v[j] = dm_load(w[j]) + dm_load(q[j]) + dm_load(m->type[j]);
+  const dm_store *w = m->word + (size_t)m->ids[row] * n, *q = m->pos + (size_t)at * n, *t = m->type;
+  dm_real sum = 0;
+  if (t) {
+#pragma omp simd reduction(+ : sum)
+    for (int j = 0; j < n; j++) sum += v[j] = dm_load(w[j]) + dm_load(q[j]) + dm_load(t[j]);
   } else {
-#pragma omp simd
-    for (int j = 0; j < n; j++) v[j] = dm_load(w[j]) + dm_load(q[j]);
+#pragma omp simd reduction(+ : sum)
+    for (int j = 0; j < n; j++) sum += v[j] = dm_load(w[j]) + dm_load(q[j]);
   }
+  return sum;
 }
 
-/* Asks for the word of token `row` while another is worked on: the table is large, and its rows come in no order. */
+/* Asks for the word of token `row` while another is worked on: the table is large, and its rows come in no order. Into
+** the second-level cache, which awaits more lines at a time than the first. */
 static void ask(const mixed *m, int row) {
   const char *w = (const char *)(m->word + (size_t)m->ids[row] * m->C);
-  for (size_t at = 0; at < (size_t)m->C * sizeof *m->word; at += 64) __builtin_prefetch(w + at);
+  for (size_t at = 0; at < (size_t)m->C * sizeof *m->word; at += 64) __builtin_prefetch(w + at, 0, 2);
 }
 
 /* scale * weight of instance b N + i; 0 where token `row` is left out. */
@@ -50,11 +53,7 @@ static void mix_token(const mixed *m, dm_real *y, dm_real *st, dm_real *v, dm_re
                       float eps) {
   int n = m->C, i = row / m->S % m->N;
   const dm_store *key = m->key + (size_t)i * n;
-  embedding(m, v, row);
-  dm_real sum = 0, square = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int j = 0; j < n; j++) sum += v[j];
-  dm_real mean = sum / n;
+  dm_real mean = embedding(m, v, row) / n, square = 0;
 #pragma omp simd reduction(+ : square)
   for (int j = 0; j < n; j++) square += (v[j] - mean) * (v[j] - mean);
   dm_real rstd = 1 / (dm_real)sqrt(square / n + eps);
