@@ -69,18 +69,69 @@ describe('the one specification', function()
     sys.remove(dir)
   end)
 
-  it('has scripts that the shells take', function()
+  local function has_shell(name) return os.execute('command -v ' .. name .. ' > /dev/null') == 0 end
+
+  it('has a script that bash takes', function()
     assert.are.equal(0, (command.shell '$DM completion bash | bash -n'))
     local code, out = command.shell([[
       source <($DM completion bash)
-      try() { COMP_LINE="datamux $1" COMP_POINT=$((8 + ${#1})); _datamux $DM; echo "${COMPREPLY[@]}"; }
-      try exp; try 'run x.lua mux.kind=had'; try 'no such thing']])
-    assert.are.same({ 0, 'explain\nhadamard\n\n' }, { code, out })
-    for _, shell in ipairs { 'zsh', 'fish' } do
-      if os.execute('command -v ' .. shell .. ' > /dev/null') == 0 then
-        assert.are.equal(0, (command.shell('$DM completion ' .. shell .. ' | ' .. shell .. ' -n')))
-      end
+      try() { COMP_LINE="datamux $1" COMP_POINT=$((8 + ${#1})); _datamux "$DM"; echo "${COMPREPLY[@]}"; }
+      try exp; try 'run x.lua mux.kind=had'; try 'no such thing'
+      HOME=$(dirname $DM) DM='~/datamux'; try exp]])
+    assert.are.same({ 0, 'explain\nhadamard\n\nexplain\n' }, { code, out })
+  end)
+
+  it('has a script that fish takes, and files where nothing is known', function()
+    if not has_shell 'fish' then return pending 'fish is not installed' end
+    local code, out = command.shell [[
+      export PATH=$(dirname $DM):$PATH HOME=$(mktemp -d) DM
+      export XDG_CONFIG_HOME=$HOME XDG_DATA_HOME=$HOME
+      fish -c 'eval $DM completion fish | source
+        for line in exp "run x.lua mux.kind=had" "predict x --in=t" "completion " "predict x READ" "x.lua task.dev=READ"
+          complete -C "datamux $line"
+        end
+        complete -C "A=1 datamux exp"; complete -C "nothere/datamux READ"'
+      rm -r $HOME]]
+    assert.are.same({ 0, 'explain mux.kind=hadamard --in=text --in=tsv bash fish zsh README.md task.dev=README.md '
+      .. 'explain README.md ' }, { code, (out:gsub('\n', ' ')) })
+  end)
+
+  -- What follows "see" must stand on the terminal after "line" and the Tab key.
+  it('has a script that zsh takes, sourced and from its folder, and files where nothing is known', function()
+    for _, name in ipairs { 'zsh', 'expect' } do
+      if not has_shell(name) then return pending(name .. ' is not installed') end
     end
+    local code, out = command.shell [[
+      export PATH=$(dirname $DM):$PATH HOME=$(mktemp -d) TERM=dumb COLUMNS=200
+      $DM completion zsh > $HOME/_datamux
+      cat > $HOME/t.exp << 'END'
+        set timeout 20
+        proc see what {
+          expect {
+            -ex $what { return }
+            timeout { puts "not seen: $what"; exit 1 }
+            eof { puts "ended before: $what"; exit 1 }
+          }
+        }
+        proc tab {line what} { send "$line\t"; see $what; send "\025" }
+        foreach load {{compinit -D; source $HOME/_datamux} {fpath=($HOME $fpath); compinit -u -D}} {
+          spawn zsh -f
+          send "PS1='> '; autoload -Uz compinit; $load; print rea''dy\r"
+          see ready
+          tab "datamux exp" "datamux explain "
+          tab "datamux recipes/quick" "recipes/quickstart.lua "
+          tab "datamux x.lua mux.kind=had" "mux.kind=hadamard "
+          tab "datamux predict x --in=" "--in=tsv"
+          tab "datamux predict x READ" "README.md "
+          tab "datamux x.lua task.dev=READ" "task.dev=README.md "
+          send "exit\r"
+          expect eof
+          wait
+        }
+END
+      expect $HOME/t.exp; status=$?
+      rm -r $HOME; exit $status]]
+    assert.are.equal(0, code, out)
   end)
 
   it('has a man page without complaints', function()

@@ -15,7 +15,7 @@ _datamux() {
     local line=${COMP_LINE:0:COMP_POINT} IFS=$'\n'
     local word=${line##*[[:space:]]}
     local kept=${word%"${word##*[=:]}"}
-    COMPREPLY=($("$1" completion bash --line "$line" 2> /dev/null))
+    COMPREPLY=($("${1/#~\//$HOME/}" completion bash --line "$line" 2> /dev/null))
     COMPREPLY=("${COMPREPLY[@]#"$kept"}")
     if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=/] ]]; then compopt -o nospace 2> /dev/null; fi
 }
@@ -26,16 +26,24 @@ scripts.zsh = [==[
 #compdef datamux
 _datamux() {
     local -a found
-    found=(${(f)"$(${words[1]} completion zsh --line "${(j: :)words[1,CURRENT-1]} $PREFIX" 2> /dev/null)"})
-    (( $#found )) || { _files; return }
-    compadd -- ${found:#*[=/]}
-    compadd -S '' -- ${(M)found:#*[=/]}
+    local ret=1
+    found=(${(f)"$(${~words[1]} completion zsh --line "${(j: :)words[1,CURRENT-1]} $PREFIX" 2> /dev/null)"})
+    (( $#found )) || { compset -P '*='; _files; return }
+    compadd -- ${found:#*[=/]} && ret=0
+    compadd -S '' -- ${(M)found:#*[=/]} && ret=0
+    return ret
 }
 if [[ $funcstack[1] == _datamux ]]; then _datamux "$@"; else compdef _datamux datamux; fi
 ]==]
 
+-- Where nothing is found the condition does not hold, and fish offers files as it always does.
 scripts.fish = [==[
-complete -c datamux -a '(datamux completion fish --line (commandline -cp | string collect))'
+function __datamux
+    set -l words (string replace -r '^~/' ~/ (commandline -opc)) (commandline -ct | string collect --allow-empty)
+    set -g __datamux_found (command -q $words[1]; and $words[1] completion fish --line "$words" 2> /dev/null)
+    set -q __datamux_found[1]
+end
+complete -c datamux -n __datamux -f -a '$__datamux_found'
 ]==]
 
 function M.run(o)
