@@ -24,7 +24,7 @@ install() { inside apt-get install -y -qq --no-install-recommends "$@" > "$log" 
 # files can be told from theirs.
 inside apt-get update -qq 2> "$log" || { cat "$log"; exit 1; }
 # shellcheck disable=SC2046
-install man-db bash-completion $(dpkg-deb -f "$package" Depends | sed 's/([^)]*)//g; s/|[^,]*//g; s/,/ /g')
+install man-db bash-completion zsh fish $(dpkg-deb -f "$package" Depends | sed 's/([^)]*)//g; s/|[^,]*//g; s/,/ /g')
 inside useradd -m ada
 before=$(mktemp) after=$(mktemp)
 files > "$before"
@@ -37,7 +37,10 @@ user 'datamux run recipes/quickstart.lua warmup.steps=20 train.steps=20 -q' | he
 user 'echo "the soup was not bad" | datamux predict runs/quickstart/latest'
 user 'man -w datamux && man datamux | head -3 | grep -i datamux'
 user 'bash -c ". /usr/share/bash-completion/bash_completion; _completion_loader datamux; complete -p datamux"'
-user 'rm -rf runs'
+# shellcheck disable=SC2016
+user 'zsh -c "autoload -Uz compinit; compinit -D; print \$_comps[datamux]"'
+user 'fish -c "complete -C \"datamux exp\""'
+user 'rm -rf runs .config .local'
 inside apt-get purge -y -qq datamux > /dev/null 2>&1
 files > "$after"
 diff "$before" "$after" || { echo 'removed, but the files above differ' >&2; exit 1; }
