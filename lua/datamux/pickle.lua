@@ -271,9 +271,9 @@ local function unpack_archive(path)
   bad(path, 'there is no data.pkl in it')
 end
 
---- Opens a PyTorch zip checkpoint: { tensors = name -> { dtype ('F32', 'F16', 'BF16', 'I64'), shape, ptr, bytes },
---- file }, as safetensors.open does; tensors of one storage have one ptr. The pointers live as long as the returned
---- table. Raises (code 7) with the path and what is wrong; nothing of the file is run.
+--- Opens a PyTorch zip checkpoint: { tensors = name -> { dtype ('F32', 'F16', 'BF16', 'I64'), shape, ptr, bytes,
+--- file }, file }, as safetensors.open does; tensors of one storage have one ptr. A pointer lives as long as its entry.
+--- Raises (code 7) with the path and what is wrong; nothing of the file is run.
 function M.open(path)
   local file, entries, folder, text = unpack_archive(path)
   local root, why = M.decode(text)
@@ -289,7 +289,7 @@ function M.open(path)
         s.n * width))
     end
     out.tensors[name] = { dtype = s.dtype, shape = t.shape, ptr = ffi.cast('uint8_t *', file.data) + e.at
-      + t.offset * width, bytes = t.n * width }
+      + t.offset * width, bytes = t.n * width, file = file }
   end
   return out
 end

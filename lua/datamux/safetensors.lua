@@ -89,8 +89,8 @@ local function check_layout(path, entries, size)
   if at ~= size then bad(path, ('%d bytes of data, expected %d (cut off?)'):format(size, at)) end
 end
 
---- Opens `path`: { tensors = name -> { dtype, shape, ptr, bytes }, metadata, file }. The pointers live as long as the
---- returned table. Raises (code 7) with the path and what is wrong.
+--- Opens `path`: { tensors = name -> { dtype, shape, ptr, bytes, file }, metadata, file }. A pointer lives as long as
+--- its entry. Raises (code 7) with the path and what is wrong.
 function M.open(path)
   local file = ffi.new 'dm_file'
   if C.dm_file_map(file, path) ~= 0 then errors.raise('E702', ffi.string(C.dm_last_error())) end
@@ -114,7 +114,8 @@ function M.open(path)
   end
   check_layout(path, entries, file.size - 8 - n)
   for _, e in ipairs(entries) do
-    out.tensors[e.name] = { dtype = e.dtype, shape = e.shape, ptr = file.data + 8 + n + e.from, bytes = e.to - e.from }
+    out.tensors[e.name] = { dtype = e.dtype, shape = e.shape, ptr = file.data + 8 + n + e.from, bytes = e.to - e.from,
+      file = file }
   end
   return out
 end

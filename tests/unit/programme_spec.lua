@@ -116,6 +116,14 @@ describe('safetensors', function()
     assert.are.equal('F32[2, 2], expected F32[4]', why)
   end)
 
+  it('keeps a file open as long as one of its entries lives', function()
+    saved()
+    local entry = safetensors.open(path).tensors.b
+    collectgarbage()
+    collectgarbage()
+    assert.are.same({ 1, 2, 3, 4 }, safetensors.values(entry))
+  end)
+
   it('refuses files that are cut off, overlap, or are something else', function()
     local whole = saved()
     local function refused(pattern, bytes)
