@@ -371,7 +371,7 @@ dm_status cuda_attention_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const 
     return by_size(d, a.D, [&](auto h) {
       constexpr int H = decltype(h)::value;
       return launch(d, attention_fwd_kernel<T, H>, dim3(qkv->shape[0] * heads, blocks(a.S, ROWS<T>)), THREADS<T>,
-                    shared_size<T, H>(ROWS<T> + 2 * TILE), data<T>(y), stat ? data<float>(stat) : NULL, data<T>(qkv),
+                    shared_size<T, H>(ROWS<T> + 2 * TILE), data<T>(y), data<float>(stat), data<T>(qkv),
                     data<int32_t>(mask), a);
     });
   });
