@@ -153,7 +153,29 @@ describe('predict', function()
   it('says what is no list of texts', function()
     refused(2, 'texts is "x", expected a list of texts, as { "x" }', predict.answers, parity_model(2), 'x')
     refused(2, 'text 2 is 3, expected a string', predict.answers, parity_model(2), { 'a', 3 })
-    refused(2, 'text 1 is a table', predict.answers, parity_model(2), { { 'a' } })
+    refused(2, 'text 1 is a table, expected a string', predict.answers, parity_model(2), { { 'a', 'b' } })
+    local m = parity_model(2)
+    m.pairs = true
+    refused(2, 'text 2 is "a", expected { a, b } of strings', predict.answers, m, { { 'a', 'b' }, 'a' })
+    m = parity_model(2, { output = 'tag' })
+    refused(2, 'text 1 is "a b", expected a list of words', predict.answers, m, { 'a b' })
+    refused(2, 'text 1 is a table, expected a list of words', predict.answers, m, { { 'a', 3 } })
+  end)
+
+  it('tags the words of sentences', function()
+    local m = parity_model(2, { output = 'tag', labels = { 'X', 'Y', 'Z' }, length = 6 })
+    local sentences, slots = { { 'a', 'b', 'c' }, {}, { 'd' }, { 'a', 'b', 'c', 'd', 'e', 'f', 'g' } }, {}
+    for i, answer in ipairs(predict.answers(m, sentences)) do
+      local want = {}
+      for w, word in ipairs(sentences[i]) do
+        local ids = m.tokenizer:encode(word)
+        want[w] = w <= 5 and m.labels[ids[2] % 3 + 1]                -- five words after [CLS]
+      end
+      assert.are.same(want, answer.tags)
+      slots[i] = answer.slot
+    end
+    table.sort(slots)
+    assert.are.same({ 1, 1, 2, 2 }, slots)
   end)
 
   it('cuts long texts at the right or at the left', function()

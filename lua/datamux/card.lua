@@ -35,18 +35,27 @@ local function first_line(config, task, count)
       config.demux.kind, config.demux.read) or '')
 end
 
+-- A file that the model answers, and the same for model:predict.
+local function example(data)
+  if not data.tok then return 'images-idx3-ubyte', "'images-idx3-ubyte'" end
+  if data.output == 'tag' then return 'sentences.conll', "{ { 'Anna', 'lives', 'here' } }" end
+  if data.pairs or data.task and data.task.train and data.task.train.pairs then
+    return 'pairs.tsv', "{ { 'a text', 'its other' } }"
+  end
+  return 'reviews.txt', "{ 'a text', 'another' }"
+end
+
 --- The text of a card. data: { label_names, tok (nil: images), published (a model of another program) }; results: what
 --- Session:results gives, or nil; count: parameters.
 function M.text(config, data, results, count)
   local own = config.task == 'own'
   local task = own and config.name or config.task or 'unnamed data'
   local names = data.label_names or {}
-  local example = data.tok and { 'reviews.txt', "{ 'a text', 'another' }" }
-    or { 'images-idx3-ubyte', "'images-idx3-ubyte'" }
+  local file, texts = example(data)
   return table.concat({ ('# %s'):format(config.name), '', first_line(config, task, count), '',
-    '## Use', '', '```', 'datamux predict MODEL_FOLDER ' .. example[1],
+    '## Use', '', '```', 'datamux predict MODEL_FOLDER ' .. file,
     'datamux eval MODEL_FOLDER' .. (own and ' FILE' or ''), '```', '',
-    ("From Lua: `dm.load('MODEL_FOLDER'):predict(%s)`."):format(example[2]), '',
+    ("From Lua: `dm.load('MODEL_FOLDER'):predict(%s)`."):format(texts), '',
     (#names > 0 and ('Labels: %s. '):format(table.concat(names, ', ')) or '') .. (data.tok
       and ('Texts are cut after %d tokens (%s).'):format(config.data.length, data.tok.kind) or ''), '',
     '## Results', '', metrics(results), '', '## Data', '',

@@ -286,9 +286,10 @@ function Predictor:tags(i)
   return out
 end
 
---- Answer i (from 0) as { label, score, scores, slot }; see answers.
+--- Answer i (from 0), as answers gives it.
 function Predictor:answer(i)
   local slot = self.slot and self.slot[i] + 1
+  if self.tagging then return { tags = self:tags(i), slot = slot } end
   if self.net.output == 'regress' then return { score = self.values[i], slot = slot } end
   local best, p = self:best(i)
   local scores = {}
@@ -296,23 +297,49 @@ function Predictor:answer(i)
   return { label = self.net.labels[best + 1], score = p, scores = scores, slot = slot }
 end
 
-local function shown(v) return type(v) == 'string' and ('%q'):format(v) or tostring(v) end
+local function shown(v)
+  return type(v) == 'string' and ('%q'):format(v) or type(v) == 'table' and 'a table' or tostring(v)
+end
 
---- Answers to a list of texts (of { a, b } for pair tasks), in their order: { label, score (its probability), scores
---- (by label), slot } each; { score, slot } for regression. o: see new.
+-- Whether v is a list of strings, of `n` where that is given.
+local function strings(v, n)
+  if type(v) ~= 'table' or n and #v ~= n then return false end
+  for _, s in ipairs(v) do
+    if type(s) ~= 'string' then return false end
+  end
+  return true
+end
+
+-- What a model reads, in words, and the test of it. A published model may have been trained on either.
+local function reads(model)
+  if model.output == 'tag' then return 'a list of words', strings end
+  if model.pairs then return '{ a, b } of strings', function(v) return strings(v, 2) end end
+  if model.data and model.data.published then
+    return 'a string, or { a, b } of strings', function(v) return type(v) == 'string' or strings(v, 2) end
+  end
+  return 'a string', function(v) return type(v) == 'string' end
+end
+
+local function put(predictor, t)
+  if predictor.tagging then return predictor:add_words(t) end
+  if type(t) == 'table' then return predictor:add(t[1], t[2]) end
+  return predictor:add(t)
+end
+
+--- Answers to a list of texts, in their order: { label, score (its probability), scores (by label), slot } each;
+--- { score, slot } for regression. A model of pairs is given { a, b }, one that tags a list of words, for which it
+--- answers { tags (one a word, false for words that the cut left out), slot }. o: see new.
 function M.answers(model, texts, o)
   if type(texts) ~= 'table' then
     errors.raise('E200', ('texts is %s, expected a list of texts, as { %s }'):format(shown(texts), shown(texts)))
   end
+  local what, is = reads(model)
+  for i, t in ipairs(texts) do
+    if not is(t) then errors.raise('E200', ('text %d is %s, expected %s'):format(i, shown(t), what)) end
+  end
   local p, out = M.new(model, o), {}
   for i, t in ipairs(texts) do
-    local pair = type(t) == 'table'
-    local first, second = pair and t[1] or t, pair and t[2] or nil
-    if type(first) ~= 'string' or pair and type(second) ~= 'string' then
-      errors.raise('E200', ('text %d is %s, expected a string%s'):format(i, pair and 'a table' or shown(t),
-        pair and ' or { a, b } of strings' or ''))
-    end
-    local ok, why = p:add(first, second)
+    local ok, why = put(p, t)
     if not ok then errors.raise('E305', ('text %d: %s'):format(i, why)) end
     if p:full() or i == #texts then
       p:score()

@@ -537,8 +537,9 @@ function M.options(model)
            multiple = c.data.multiple, fixed = c.data.fixed, bucket = c.data.bucket }
 end
 
---- Answers to a list of texts (for pair tasks { a, b } each), in their order: { label, score, scores } each, as
---- predict.answers. o: see predict.new. A model of images takes the path of an IDX file.
+--- Answers to a list of texts (for pair tasks { a, b } each, for taggers a list of words), in their order: { label,
+--- score, scores } each, or { tags }, as predict.answers. o: see predict.new. A model of images takes the path of an
+--- IDX file.
 function Model:predict(texts, o)
   errors.options('predict', o, { 'group', 'ensemble', 'truncate', 'rows' })
   local predict = require 'datamux.predict'
