@@ -164,6 +164,13 @@ dm_status dm_check_rows_of(const char *op, const char *arg, const dm_tensor *t, 
   return s ? s : dm_check_ids(op, arg, t, 0, dm_rows(of), 0);
 }
 
+dm_status dm_check_state(const char *op, const char *arg, const dm_tensor *t, const dm_tensor *h, int32_t D) {
+  DM_TRY(dm_check_like(op, arg, t, "h", h));
+  if (dm_rows(t) == dm_rows(h) && dm_cols(t) == D) return DM_OK;
+  return dm_fail(DM_ESHAPE, "%s: %s is %s, expected [%d, %d] (rows of h, rows of a)", op, arg, dm_shape_text(t),
+                 dm_rows(h), D);
+}
+
 dm_status dm_check_output(const char *op, const char *arg, const dm_tensor *y, const dm_tensor *x, int32_t D) {
   int32_t want[6];
   for (int i = 0; i < x->ndim; i++) want[i] = x->shape[i];

@@ -84,13 +84,6 @@ static dm_status check_unbind(const char *op, const char *arg, const dm_tensor *
   return dm_check_rows_of(op, "ih", ih, y->shape[0], h);
 }
 
-dm_status dm_check_state(const char *op, const char *arg, const dm_tensor *t, const dm_tensor *h, int32_t D) {
-  DM_TRY(dm_check_like(op, arg, t, "h", h));
-  if (dm_rows(t) == dm_rows(h) && dm_cols(t) == D) return DM_OK;
-  return dm_fail(DM_ESHAPE, "%s: %s is %s, expected [%d, %d] (rows of h, rows of a)", op, arg, dm_shape_text(t),
-                 dm_rows(h), D);
-}
-
 dm_status dm_unbind_fwd(dm_tensor *y, dm_tensor *pre, const dm_tensor *key, const dm_tensor *h,
                         const dm_tensor *hb, const dm_tensor *a, const dm_tensor *ik,
                         const dm_tensor *ih, int32_t act) {

@@ -161,11 +161,11 @@ static void transpose(unit *out, const unit *x, int m, int n) {
   const order low = { 0, 4, 1, 5 }, high = { 2, 6, 3, 7 }, first = { 0, 1, 4, 5 }, second = { 2, 3, 6, 7 };
   for (int i = 0; i < m; i += 4) {
     for (int j = 0; j < n; j += 4) {
-      const four *at = (const four *)(x + (size_t)i * n + j);
-#define ROW(r) *(const four *)((const unit *)at + (size_t)(r) * n)
-      four a = __builtin_shuffle(ROW(0), ROW(1), low), b = __builtin_shuffle(ROW(0), ROW(1), high);
-      four c = __builtin_shuffle(ROW(2), ROW(3), low), d = __builtin_shuffle(ROW(2), ROW(3), high);
-#undef ROW
+      const unit *at = x + (size_t)i * n + j;
+      four row[4];
+      for (int r = 0; r < 4; r++) row[r] = *(const four *)(at + (size_t)r * n);
+      four a = __builtin_shuffle(row[0], row[1], low), b = __builtin_shuffle(row[0], row[1], high);
+      four c = __builtin_shuffle(row[2], row[3], low), d = __builtin_shuffle(row[2], row[3], high);
       unit *o = out + (size_t)j * m + i;
       *(four *)o = __builtin_shuffle(a, c, first);
       *(four *)(o + m) = __builtin_shuffle(a, c, second);

@@ -8,27 +8,30 @@ local M = { summary = 'the paper\'s table: ours beside the published, every task
 
 local texts, images = { 1, 2, 5, 10, 20, 40 }, { 1, 2, 4, 8, 16 }
 
+local function add(words, ...)
+  for _, w in ipairs { ... } do words[#words + 1] = w end
+end
+
 -- The recipe that a task's multiplexed networks are trained by at N, and what differs from it. An update of few
 -- instances gets more rows, so that a small N is not ten times the work of a large one; 40 instances do not fit in the
 -- width of profile small, where retrieval ends at 0.47 however long it is trained, and in three times of it at 0.77.
 local function by_recipe(task, n, profile)
   local words = {}
-  local function add(...) for _, w in ipairs { ... } do words[#words + 1] = w end end
-  if n ~= 20 and not (task == 'sst2' and n == 5) then add('mux.n=' .. n) end
-  if n <= 2 then add('train.rows=' .. 64 / n) end
+  if n ~= 20 and not (task == 'sst2' and n == 5) then add(words, 'mux.n=' .. n) end
+  if n <= 2 then add(words, 'train.rows=' .. 64 / n) end
   if task == 'sst2' and n <= 5 then return 'sst2_n5.lua', words end
-  if n == 5 then add 'train.rows=16' end
-  if n <= 5 then add 'train.lr=5e-4' end
-  if n == 40 then add('warmup.grow=0.7', 'train.grow=0.7') end     -- it does not start otherwise (docs/method.md)
+  if n == 5 then add(words, 'train.rows=16') end
+  if n <= 5 then add(words, 'train.lr=5e-4') end
+  if n == 40 then add(words, 'warmup.grow=0.7', 'train.grow=0.7') end    -- else it does not start (docs/method.md)
   if n == 40 and profile ~= 'paper' then
-    add('model.width=768', 'model.heads=12', 'warmup.lr=7e-4', 'train.lr=5e-4')
+    add(words, 'model.width=768', 'model.heads=12', 'warmup.lr=7e-4', 'train.lr=5e-4')
   end
-  if task == 'conll2003' and n <= 5 then add 'train.epochs=10' end
+  if task == 'conll2003' and n <= 5 then add(words, 'train.epochs=10') end
   if task == 'conll2003' and (n == 2 or n == 5) then     -- better by seven points than after a warm-up, and sooner
-    add('demux.rank=0', 'warmup.steps=0', 'train.alpha=0')
+    add(words, 'demux.rank=0', 'warmup.steps=0', 'train.alpha=0')
   elseif n <= 5 then
-    add('warmup.steps=3000', 'warmup.rows=16', 'warmup.lr=1e-3')
-    if task == 'conll2003' then add('warmup.stop=0.98', 'warmup.every=250') end
+    add(words, 'warmup.steps=3000', 'warmup.rows=16', 'warmup.lr=1e-3')
+    if task == 'conll2003' then add(words, 'warmup.stop=0.98', 'warmup.every=250') end
   end
   return (task == 'conll2003' and 'ner' or task) .. '_n20.lua', words
 end
@@ -45,14 +48,14 @@ end
 -- gives a constant answer from N = 5 on; it starts where texts join the row slowly, at N = 10 while there are two.
 local function published_network(n, profile)
   local recipe, words = by_recipe('sst2', n, profile)
-  local function add(...) for _, w in ipairs { ... } do words[#words + 1] = w end end
-  add('demux.kind=index', 'demux.key=mux', 'demux.read=cls', 'demux.retrieval=separate', 'demux.tied=false')
+  add(words, 'demux.kind=index', 'demux.key=mux', 'demux.read=cls', 'demux.retrieval=separate', 'demux.tied=false')
   if n >= 5 and profile ~= 'paper' then
-    add('warmup.grow=0.7', 'train.grow=0.7')
+    add(words, 'warmup.grow=0.7', 'train.grow=0.7')
     if n == 5 then
-      add 'train.epochs=16'
+      add(words, 'train.epochs=16')
     else
-      add('warmup.rows=16', 'warmup.lr=5e-4', 'warmup.steps=5000', 'train.rows=16', 'train.lr=5e-4', 'train.epochs=64')
+      add(words, 'warmup.rows=16', 'warmup.lr=5e-4', 'warmup.steps=5000', 'train.rows=16', 'train.lr=5e-4',
+        'train.epochs=64')
     end
   end
   return recipe, words
@@ -62,22 +65,22 @@ end
 --- published network; images.
 function M.plan(o)
   local out = {}
-  local function add(task, n, kind, recipe, words)
+  local function cell(task, n, kind, recipe, words)
     if not o.task or o.task == task then
       out[#out + 1] = { name = ('paper-%s-%s%d'):format(task, kind, n), recipe = recipe, words = words }
     end
   end
   for _, task in ipairs { 'sst2', 'conll2003', 'qnli', 'mnli', 'qqp' } do
-    add(task, 1, 'plain', plain(task))
-    for _, n in ipairs { 20, 5, 2, 10, 40, 1 } do add(task, n, 'n', by_recipe(task, n, o.profile)) end
+    cell(task, 1, 'plain', plain(task))
+    for _, n in ipairs { 20, 5, 2, 10, 40, 1 } do cell(task, n, 'n', by_recipe(task, n, o.profile)) end
     if task == 'sst2' then
       for _, n in ipairs { 2, 5, 20, 10 } do
-        add(task, n, 'published', published_network(n, o.profile))
+        cell(task, n, 'published', published_network(n, o.profile))
       end
     end
   end
-  add('mnist', 1, 'plain', 'mnist_lenet.lua', {})
-  for _, n in ipairs(images) do add('mnist', n, 'n', 'mnist_cnn.lua', { 'mux.n=' .. n }) end
+  cell('mnist', 1, 'plain', 'mnist_lenet.lua', {})
+  for _, n in ipairs(images) do cell('mnist', n, 'n', 'mnist_cnn.lua', { 'mux.n=' .. n }) end
   return out
 end
 
