@@ -18,6 +18,7 @@ local estimate = require 'datamux.estimate'
 local capture = require 'datamux.capture'
 local checkpoint = require 'datamux.checkpoint'
 local conll = require 'datamux.data.conll'
+local fit = require 'datamux.models.fit'
 local json = require 'datamux.json'
 local saved = require 'datamux.saved'
 local C = core.C
@@ -289,9 +290,9 @@ function Session:run()
 end
 
 --- Final scores, with the best weights where a run directory holds them: what evaluate.score returns, and where asked
---- for { paper (see evaluate.paper), ensemble = { k, value, metrics } }, { retrieval, retrieval_asked, retrieval_all,
---- seconds (of the run), peak, best_step, best_epoch, parameters, examples_per_second, history, device, notices (what
---- was done to the data), no_eval (true where nothing was scored) }.
+--- for { paper (see evaluate.paper), ensemble = { k, value, metrics } }, where it was trained { retrieval,
+--- retrieval_asked, retrieval_all }, and { seconds (of the run), peak, best_step, best_epoch, parameters, device,
+--- examples_per_second, history, notices (what was done to the data), no_eval (true where nothing was scored) }.
 function Session:results()
   local o = self:evaluation_options()
   local best = self.run_dir and self.at.best and checkpoint.load_best(self.run_dir)
@@ -312,7 +313,7 @@ function Session:results()
     end
   end
   if self.at.best then r.best_step, r.best_epoch = self.at.best.step, self.at.best.epoch end
-  if self.data.retrieval and not self.no_eval then
+  if fit.retrieves(self.config) and not self.no_eval then
     r.retrieval, r.retrieval_asked = evaluate.retrieval(self.model, self.data.held_out, o)
     o.all = true
     if wish.retrieval == 'all' then r.retrieval_all = evaluate.retrieval(self.model, self.data.held_out, o) end

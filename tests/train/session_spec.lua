@@ -64,6 +64,15 @@ describe('training', function()
     assert.is_near(math.log(2), s:step(s.stages[2], 1).task, 0.1)
   end)
 
+  it('scores retrieval where it was trained', function()
+    for _, o in ipairs { {}, { 'warmup.steps=0' }, { 'train.alpha=0' } } do
+      local r = session(o):results()
+      assert.is_true(r.retrieval >= 0 and r.retrieval <= 1 and r.retrieval_asked > 0)
+    end
+    assert.is_nil(session({ 'warmup.steps=0', 'train.alpha=0' }):results().retrieval)
+    assert.is_nil(session({ 'model.kind=plain', 'mux.n=1', 'warmup.steps=0' }):results().retrieval)
+  end)
+
   it('gives the same bits twice, and agrees for one and two threads', function()
     local before = C.dm_threads()
     local function run(threads)

@@ -68,7 +68,7 @@ end
 function M.run(o)
   local evaluate, report, json = require 'datamux.evaluate', require 'datamux.report', require 'datamux.json'
   require('datamux.launch').device(o.device, o.threads)
-  local saved = require 'datamux.saved'
+  local fit, saved = require 'datamux.models.fit', require 'datamux.saved'
   local model = saved.load(o.model, { int8 = o.int8, bf16 = o.bf16 })
   local set = require('datamux.score_set').open(model, o.data or 'dev', o)
   local floors = o.floors or {}
@@ -78,7 +78,7 @@ function M.run(o)
   local r = evaluate.score(model.model, set, options, o.mates or (model.n > 1 and model.config.eval.groupings or 1))
   options.ensemble = 1
   if model.n > 1 then r.paper = evaluate.paper(model.model, set, options) end
-  if model.n > 1 and model.model.retrieve and not set.task.foreign then
+  if model.n > 1 and model.model.retrieve and fit.retrieves(model.config) and not set.task.foreign then
     r.retrieval, r.retrieval_asked = evaluate.retrieval(model.model, set, options)
   end
   costs(r)

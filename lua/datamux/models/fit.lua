@@ -28,6 +28,10 @@ local image_task, image_model = { mnist = true }, { cnn = true, mlp = true }
 --- Whether a configuration's model reads images.
 function M.images(c) return image_model[c.model.kind] or false end
 
+--- Whether a configuration's training asks for retrieval, in the warm-up or beside the task: else the score of it says
+--- nothing.
+function M.retrieves(c) return c.model.kind == 'tmux' and (c.warmup.steps > 0 or c.train.alpha > 0) end
+
 --- The strategies of a configuration that are not the library's: { key, name, registered (whether a recipe here did) }
 --- each. Of a part that is missing there are none.
 function M.own(c)
