@@ -51,14 +51,16 @@ end
 
 --- Every finished run under a root (see rundir.root), oldest first: { dir, name, id, values (path -> value), report
 --- (report.json), task, n, model (words), profile, metric, value, std, steps, seconds, date, command }.
---- which: { task, profile }, each optional: only those.
+--- which: { task, profile }, each optional: only those. A run by a recipe without profiles ('auto') has any.
 function M.all(root, which)
   local out = {}
+  local function fits(r)
+    return (not which.task or r.task == which.task)
+      and (not which.profile or r.profile == which.profile or r.profile == 'auto')
+  end
   for _, run in ipairs(rundir.all(root)) do
     local r = run.status.state == 'finished' and read(run)
-    if r and (not which.task or r.task == which.task) and (not which.profile or r.profile == which.profile) then
-      out[#out + 1] = r
-    end
+    if r and fits(r) then out[#out + 1] = r end
   end
   table.sort(out, function(a, b) return a.id < b.id end)
   return out

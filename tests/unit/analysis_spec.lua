@@ -48,6 +48,21 @@ describe('finished runs', function()
     assert.are.same({}, finished.all(dir, { task = 'sst2' }))
   end)
 
+  it('are of the profile that is asked for, or of a recipe that has none', function()
+    local path = run.dir .. '/config.json'
+    local config = sys.read(path)
+    local function found(value)
+      local t = cjson.decode(config)
+      t.profile.value = value
+      sys.write(path, cjson.encode(t))
+      return { #finished.all(dir, { profile = 'small' }), #finished.all(dir, { profile = 'paper' }) }
+    end
+    assert.are.same({ 1, 0 }, found 'small')
+    assert.are.same({ 0, 1 }, found 'paper')
+    assert.are.same({ 1, 1 }, found 'auto')
+    sys.write(path, config)
+  end)
+
   it('are chosen by the length of training, never by score', function()
     local function r(n, steps, value, dev)
       return { task = 't', model = 'm', n = n, steps = steps, value = value, values = { ['task.dev'] = dev } }
