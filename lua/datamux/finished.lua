@@ -66,9 +66,10 @@ function M.all(root, which)
   return out
 end
 
---- The finished run in a folder; nil where it is none.
+--- The finished run in a folder, or in one that a link (latest, best) stands for; nil where it is none.
 function M.read(dir)
-  return read { dir = dir, name = dir:match '([^/]+)/[^/]+/?$' or '', id = dir:match '([^/]+)/?$' or '',
+  local id = sys.target((dir:gsub('/+$', ''))) or dir
+  return read { dir = dir, name = dir:match '([^/]+)/[^/]+/?$' or '', id = id:match '([^/]+)/?$' or '',
                 status = rundir.status(dir) or {} }
 end
 

@@ -69,6 +69,9 @@ function M.rename(from, to)
   if C.rename(from, to) ~= 0 then errors.raise('E401', ('%s: cannot become %s: %s'):format(from, to, reason())) end
 end
 
+--- What a symbolic link points to, as it says; nil where the path is none.
+function M.target(path) return lfs.symlinkattributes(path, 'target') end
+
 --- Points the symbolic link `path` at `target`, replacing it at once.
 function M.link(target, path)
   local temporary = path .. '.tmp-' .. C.getpid()

@@ -48,6 +48,15 @@ describe('finished runs', function()
     assert.are.same({}, finished.all(dir, { task = 'sst2' }))
   end)
 
+  it('are found in their folder, and by a link to it', function()
+    local link = run.dir:gsub('[^/]+$', 'latest')
+    for _, path in ipairs { run.dir, run.dir .. '/', link, link .. '/' } do
+      local r = finished.read(path)
+      assert.are.same({ run.id, 'one', run.date, run.value }, { r.id, r.name, r.date, r.value })
+    end
+    assert.is_nil(finished.read(dir))
+  end)
+
   it('are of the profile that is asked for, or of a recipe that has none', function()
     local path = run.dir .. '/config.json'
     local config = sys.read(path)
