@@ -47,8 +47,9 @@ local function image_data(config, t)
 end
 
 --- Data of a configuration: { tok, train, dev (encoded sets), task (see task.open), output ('classify', 'regress' or
---- 'tag'), label_names, warmup (the set of the warm-up), held_out (texts the warm-up never sees), retrieval (whether
---- there is a retrieval head), eval_rows, pad }; images have height and width and no tok, pad, warmup and held_out.
+--- 'tag'), label_names, pairs (whether it reads two texts), warmup (the set of the warm-up), held_out (texts the
+--- warm-up never sees), retrieval (whether there is a retrieval head), eval_rows, pad }; images have height and width
+--- and no tok, pad, warmup and held_out.
 --- Raises where a data file is absent or does not fit, before any other work.
 function M.data(config)
   if config.eval.ensemble > config.mux.n then
@@ -61,7 +62,7 @@ function M.data(config)
   local length = config.data.length
   local tok = tokenizer(config, t.train)
   local d = { tok = tok, pad = tok.pad, task = t, output = t.output, label_names = t.label_names,
-              retrieval = config.model.kind == 'tmux' }
+              pairs = t.train.pairs ~= nil, retrieval = config.model.kind == 'tmux' }
   d.train, d.dev = encode.set(tok, t.train, length), encode.set(tok, t.dev, length)
   d.train.task, d.dev.task = t, t
   d.warmup, d.held_out = d.train, d.dev

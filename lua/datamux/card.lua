@@ -39,14 +39,12 @@ end
 local function example(data)
   if not data.tok then return 'images-idx3-ubyte', "'images-idx3-ubyte'" end
   if data.output == 'tag' then return 'sentences.conll', "{ { 'Anna', 'lives', 'here' } }" end
-  if data.pairs or data.task and data.task.train and data.task.train.pairs then
-    return 'pairs.tsv', "{ { 'a text', 'its other' } }"
-  end
+  if data.pairs then return 'pairs.tsv', "{ { 'a text', 'its other' } }" end
   return 'reviews.txt', "{ 'a text', 'another' }"
 end
 
---- The text of a card. data: { label_names, tok (nil: images), published (a model of another program) }; results: what
---- Session:results gives, or nil; count: parameters.
+--- The text of a card. data: { label_names, tok (nil: images), pairs, published (a model of another program) };
+--- results: what Session:results gives, or nil; count: parameters.
 function M.text(config, data, results, count)
   local own = config.task == 'own'
   local task = own and config.name or config.task or 'unnamed data'

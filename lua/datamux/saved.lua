@@ -77,14 +77,13 @@ local function portable(own)
   return out
 end
 
--- What config.json holds. data: { tok, label_names, output, scores, and pairs or the task as it was read }, or of a
--- published model what use.data gives, with `given`, its own config.json.
+-- What config.json holds. data: { tok, label_names, output, pairs, scores }, or of a published model what use.data
+-- gives, with `given`, its own config.json.
 local function describe(config, data)
   local out = data.published and {} or hugging_face(config, data)
   for k, v in pairs(data.published and data.given or config) do out[k] = v end
   out.folder, out.own = nil, config.own and portable(config.own)
-  out.output, out.pairs = data.output or 'classify', data.pairs
-  if out.pairs == nil then out.pairs = data.task ~= nil and data.task.train.pairs ~= nil end
+  out.output, out.pairs = data.output or 'classify', data.pairs or false
   out.tokenizer = data.tok and { kind = data.tok.kind, lower = data.tok.lower }
   out.datamux = { schema = 1, version = ffi.string(C.dm_version()), published = data.published, int8 = data.int8,
     scores = data.scores }

@@ -1,4 +1,5 @@
 -- tasks_spec.lua -- short real training on files of one's own: labels of pairs, numbers, tags; what `best` follows.
+local card = require 'datamux.card'
 local core = require 'datamux.ffi'
 local evaluate = require 'datamux.evaluate'
 local log = require 'datamux.log'
@@ -66,6 +67,7 @@ describe('a task of your own', function()
     assert.are.equal(s.at.best.value, s.at.history[#s.at.history].value)
     assert.are.equal(2, r.ensemble.k)
     assert.is_true(r.retrieval_all >= 0 and r.paper.value >= 0)
+    assert.is_truthy(card.text(s.config, s.data, r, 1):find("predict MODEL_FOLDER pairs.tsv", 1, true))
   end)
 
   it('learns numbers: how many digits are in it?', function()

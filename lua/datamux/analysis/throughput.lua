@@ -35,7 +35,7 @@ local function fresh(recipe, words, known)
   local net = require('datamux.nn.module').build(assemble.model(config, data), config.seed)
   net:train(false)
   return setmetatable({ model = net, tokenizer = data.tok, labels = data.label_names, n = config.mux.n,
-    output = data.output, pairs = data.task.train.pairs ~= nil, config = config }, saved.Model),
+    output = data.output, pairs = data.pairs, config = config }, saved.Model),
     finished.model_words(values)
 end
 
