@@ -4,6 +4,7 @@
 ** a tensor of a freed arena is found stale and never read through a dangling pointer. */
 #include "arena.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,6 +123,7 @@ dm_status dm_arena_release(dm_arena *a, double mark) {
   if (!(mark >= 0 && mark <= used)) {
     return dm_fail(DM_EARG, "arena: mark is %.0f, expected 0 .. %.0f (what is in use)", mark, used);
   }
+  if (fmod(mark, DM_ALIGN) != 0) return dm_fail(DM_EARG, "arena: mark is %.0f, expected what dm_arena_mark gave", mark);
   double before = 0;
   dm_chunk *keep = a->first;
   for (dm_chunk *c = a->first; c; before += (double)c->used, c = c->next) {

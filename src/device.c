@@ -137,13 +137,14 @@ static dm_status open_cuda(dm_device **out, int ordinal) {
 
 dm_status dm_device_open(dm_device **out, const char *name) {
   int ordinal = 0;
+  char more;
   if (!strcmp(name, "cpu")) return open_slot(out, &dm_backend_cpu, 0, 0);
   if (!strcmp(name, "auto")) {
     if (open_cuda(out, 0) == DM_OK) return DM_OK;
     if (!strstr(dm_last_error(), "No such file")) snprintf(refusal, sizeof refusal, "%s", dm_last_error());
     return open_slot(out, &dm_backend_cpu, 0, 0);
   }
-  if (!strcmp(name, "cuda") || sscanf(name, "cuda:%d", &ordinal) == 1) {
+  if (!strcmp(name, "cuda") || sscanf(name, "cuda:%d%c", &ordinal, &more) == 1) {
     if (ordinal < 0 || ordinal + 1 >= MAX_DEVICES) {
       return dm_fail(DM_EARG, "device: number %d, expected 0 .. %d", ordinal, MAX_DEVICES - 2);
     }

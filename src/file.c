@@ -115,8 +115,10 @@ dm_status dm_writer_commit(dm_writer *w) {
   if (w->failed) return dm_fail(DM_EIO, "%s: a write failed before", w->path);
   dm_status s = flush(w);
   if (s) return s;
-  if (fsync(w->fd) || close(w->fd)) return dm_fail(DM_EIO, "%s: %s", w->path, strerror(errno));
-  w->fd = -1;
+  if (fsync(w->fd)) return dm_fail(DM_EIO, "%s: %s", w->path, strerror(errno));
+  int fd = w->fd;
+  w->fd = -1;                                             /* closed, also where close reports a fault */
+  if (close(fd)) return dm_fail(DM_EIO, "%s: %s", w->path, strerror(errno));
   if (rename(w->temporary, w->path) || sync_directory(w->path)) {
     return dm_fail(DM_EIO, "%s: %s", w->path, strerror(errno));
   }

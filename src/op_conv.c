@@ -24,12 +24,12 @@ static dm_status check_conv(const char *op, const char *arg, const dm_tensor *y,
     return dm_fail(DM_ESHAPE, "%s: w is %s, expected [.., %d, .., ..]: x is %s in %d groups", op, dm_shape_text(w),
                    x->shape[1] / groups, dm_shape_text(x), groups);
   }
-  int ho = x->shape[2] + 2 * pad - w->shape[2] + 1, wo = x->shape[3] + 2 * pad - w->shape[3] + 1;
-  if (ho < 1 || wo < 1 || w->shape[2] < 1 || w->shape[3] < 1) {
+  int64_t ho = (int64_t)x->shape[2] + 2 * pad - w->shape[2] + 1, wo = (int64_t)x->shape[3] + 2 * pad - w->shape[3] + 1;
+  if (ho < 1 || wo < 1 || ho > INT32_MAX || wo > INT32_MAX || w->shape[2] < 1 || w->shape[3] < 1) {
     return dm_fail(DM_ESHAPE, "%s: w is %s, x is %s with pad %d: the kernel does not fit", op, dm_shape_text(w),
                    dm_shape_text(x), pad);
   }
-  const int32_t want[4] = { x->shape[0], w->shape[0], ho, wo };
+  const int32_t want[4] = { x->shape[0], w->shape[0], (int32_t)ho, (int32_t)wo };
   return dm_check_shape(op, arg, y, 4, want);
 }
 
@@ -61,9 +61,16 @@ dm_status dm_conv2d_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_te
 
 /* -- maxpool2d ------------------------------------------------------------------------------------------- */
 
+/* The places of a plane are numbered in i32. */
+static dm_status check_plane(const char *op, const char *arg, const dm_tensor *t) {
+  if ((int64_t)t->shape[2] * t->shape[3] <= INT32_MAX) return DM_OK;
+  return dm_fail(DM_ESHAPE, "%s: %s is %s, expected at most 2^31 - 1 values in a plane", op, arg, dm_shape_text(t));
+}
+
 dm_status dm_maxpool2d_fwd(dm_tensor *y, dm_tensor *at, const dm_tensor *x, int32_t k) {
   const char *op = "maxpool2d";
   DM_TRY(check_images(op, "x", x));
+  DM_TRY(check_plane(op, "x", x));
   DM_LIKE_ARG(op, y, x);
   DM_INT_ARG(op, at);
   if (k < 1 || k > x->shape[2] || k > x->shape[3]) {
@@ -82,6 +89,7 @@ dm_status dm_maxpool2d_bwd(dm_tensor *dx, const dm_tensor *dy, const dm_tensor *
   const char *op = "maxpool2d backward";
   if (!dx) return DM_OK;
   DM_TRY(check_images(op, "dx", dx));
+  DM_TRY(check_plane(op, "dx", dx));
   DM_TRY(check_images(op, "dy", dy));
   DM_LIKE_ARG(op, dy, dx);
   DM_INT_ARG(op, at);

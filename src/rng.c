@@ -81,7 +81,7 @@ dm_status dm_order(int32_t *order, const int32_t *ids, double n, int32_t range) 
   int32_t *start = calloc((size_t)range + 2, sizeof *start);
   if (!start) return dm_fail(DM_ENOMEM, "order: no room for %d counts", range);
   for (size_t i = 0; i < rows; i++) start[ids[i] + 2]++;
-  for (int32_t k = 1; k < range + 2; k++) start[k] += start[k - 1];
+  for (size_t k = 1; k < (size_t)range + 2; k++) start[k] += start[k - 1];
   for (size_t i = 0; i < rows; i++) order[start[ids[i] + 1]++] = (int32_t)i;
   free(start);
   return DM_OK;

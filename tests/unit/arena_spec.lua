@@ -58,6 +58,8 @@ describe('an arena', function()
     check(C.dm_arena_release(a, mark))
     assert.are.equal(mark, C.dm_arena_used(a))
     assert.are.equal(C.DM_EARG, C.dm_arena_release(a, mark + 1))
+    assert.are.equal(C.DM_EARG, C.dm_arena_release(a, mark - 1))
+    assert.are.equal(mark, C.dm_arena_used(a))
     C.dm_arena_free(a)
   end)
 

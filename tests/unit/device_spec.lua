@@ -39,6 +39,8 @@ describe('a device', function()
     contains(ffi.string(C.dm_last_error()), "device: 'tpu', expected auto, cpu, cuda or cuda:N")
     assert.are.equal(C.DM_EARG, C.dm_device_open(out, 'cuda:99'))
     contains(ffi.string(C.dm_last_error()), 'number 99')
+    assert.are.equal(C.DM_EARG, C.dm_device_open(out, 'cuda:1x'))
+    contains(ffi.string(C.dm_last_error()), "device: 'cuda:1x', expected")
   end)
 end)
 
