@@ -26,7 +26,7 @@ end
 -- on the top floor.
 local floors = {
   { 'ffi', 'profile', 'plural', 'errors' }, { 'scope' }, { 'tensor' }, { 'tape', 'ops/' }, { 'nn/' },
-  { 'json', 'sys', 'schedule', 'optim', 'safetensors', 'checkpoint', 'metrics', 'models/', 'data/', 'text/' },
+  { 'json', 'sys', 'sums', 'schedule', 'optim', 'safetensors', 'checkpoint', 'metrics', 'models/', 'data/', 'text/' },
 }
 
 local function floor(path)

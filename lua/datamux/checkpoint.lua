@@ -6,28 +6,64 @@ local cjson = require 'cjson'
 local errors = require 'datamux.errors'
 local json = require 'datamux.json'
 local safetensors = require 'datamux.safetensors'
+local sums = require 'datamux.sums'
 local sys = require 'datamux.sys'
 
 local M = {}
 
-local FILES = { 'model.safetensors', 'optimizer.safetensors', 'state.json' }
+local WEIGHTS = { 'model.safetensors', 'optimizer.safetensors' }
+local FILES = { WEIGHTS[1], WEIGHTS[2], 'state.json' }
 
 local function folder(run) return run .. '/checkpoints' end
 
-local function target(run, link)
-  local lfs = require 'lfs'
-  local path = folder(run) .. '/' .. link
-  return lfs.symlinkattributes(path, 'mode') == 'link' and lfs.symlinkattributes(path, 'target') or nil
+local function target(run, link) return sys.target(folder(run) .. '/' .. link) end
+
+-- The checkpoints of a run, oldest first: { name, step }.
+local function steps(run)
+  local out = {}
+  for _, name in ipairs(sys.list(folder(run))) do
+    local step = tonumber(name:match '^step%-(%d+)$')
+    if step then out[#out + 1] = { name = name, step = step } end
+  end
+  table.sort(out, function(a, b) return a.step < b.step end)
+  return out
 end
 
--- Removes the oldest step folders that neither link points at, beyond `keep`.
+-- Removes the oldest step folders that neither link points at, beyond `keep`, and what a killed program left.
 local function prune(run, keep)
   local best, last, old = target(run, 'best'), target(run, 'last'), {}
-  for _, name in ipairs(sys.list(folder(run))) do
-    if name:find '^step%-%d+$' and name ~= best and name ~= last then old[#old + 1] = name end
-    if name:find '^%.tmp%-' then sys.remove(folder(run) .. '/' .. name) end
+  for _, s in ipairs(steps(run)) do
+    if s.name ~= best and s.name ~= last then old[#old + 1] = s.name end
   end
   for i = 1, #old - keep do sys.remove(folder(run) .. '/' .. old[i]) end
+  for _, name in ipairs(sys.list(folder(run))) do
+    if name:find '^%.tmp%-' then sys.remove(folder(run) .. '/' .. name) end
+  end
+end
+
+-- nil where the checkpoint is whole, else what is wrong. The state may have no sum: see restate.
+local function fault(dir)
+  local list, listed = sums.read(dir), {}
+  if not list then return 'no SHA256SUMS' end
+  for _, e in ipairs(list) do listed[e[1]] = true end
+  for _, name in ipairs(WEIGHTS) do
+    if not listed[name] then return 'SHA256SUMS does not list ' .. name end
+  end
+  if sys.kind(dir .. '/state.json') ~= 'file' then return 'no state.json' end
+  local name, why = sums.fault(dir, list)
+  return name and ('%s: %s'):format(name, why)
+end
+
+-- Writes a checkpoint aside and puts it at `dir`, in the place of a broken one.
+local function write(dir, aside, parts)
+  sys.remove(aside)
+  sys.mkdir(aside)
+  safetensors.write(aside .. '/model.safetensors', parts.model)
+  safetensors.write(aside .. '/optimizer.safetensors', parts.optimiser)
+  sys.write(aside .. '/state.json', json.encode(parts.state, true) .. '\n')
+  sums.write(aside, FILES)
+  sys.remove(dir)
+  sys.rename(aside, dir)
 end
 
 --- Writes checkpoint number `step` of a run. parts: { model = name -> Tensor, optimiser = name -> Tensor, state =
@@ -35,18 +71,10 @@ end
 --- Returns its name and bytes. Raises (code 4) when the disk refuses; what was there stays.
 function M.save(run, step, parts)
   local name = ('step-%06d'):format(step)
-  local dir, aside = folder(run) .. '/' .. name, folder(run) .. '/.tmp-' .. name
+  local dir = folder(run) .. '/' .. name
   sys.mkdir(folder(run))
-  if sys.kind(dir) ~= 'directory' then
-    sys.remove(aside)
-    sys.mkdir(aside)
-    safetensors.write(aside .. '/model.safetensors', parts.model)
-    safetensors.write(aside .. '/optimizer.safetensors', parts.optimiser)
-    sys.write(aside .. '/state.json', json.encode(parts.state, true) .. '\n')
-    local sums = {}
-    for _, f in ipairs(FILES) do sums[#sums + 1] = ('%s  %s'):format(sys.sha256_file(aside .. '/' .. f), f) end
-    sys.write(aside .. '/SHA256SUMS', table.concat(sums, '\n') .. '\n')
-    sys.rename(aside, dir)
+  if sys.kind(dir) ~= 'directory' or fault(dir) then
+    write(dir, ('%s/.tmp-%s'):format(folder(run), name), parts)
     sys.sync_folder(folder(run))
   else                                           -- the same step was saved before: only its state can differ
     M.restate(dir, parts.state)
@@ -59,25 +87,17 @@ function M.save(run, step, parts)
   return name, bytes
 end
 
---- Replaces the state of a written checkpoint, and its checksum.
+--- Replaces the state of a written checkpoint, and its checksum. Between the two files the state has no sum, so that
+--- one that is cut off there is whole, with the old state or the new.
 function M.restate(dir, state)
-  sys.write(dir .. '/state.json', json.encode(state, true) .. '\n')
-  local sums = sys.read(dir .. '/SHA256SUMS') or ''
-  sums = sums:gsub('%x+  state%.json', sys.sha256_file(dir .. '/state.json') .. '  state.json')
-  sys.write(dir .. '/SHA256SUMS', sums)
-end
-
--- nil where the checkpoint is whole, else what is wrong.
-local function fault(dir)
-  local sums = sys.read(dir .. '/SHA256SUMS')
-  if not sums then return 'no SHA256SUMS' end
-  local seen = 0
-  for want, name in sums:gmatch '(%x+)  (%S+)' do
-    local got, why = sys.sha256_file(dir .. '/' .. name)
-    if got ~= want then return name .. ': ' .. (why or 'its checksum does not match') end
-    seen = seen + 1
+  local list = {}
+  for _, e in ipairs(sums.read(dir)) do
+    if e[1] ~= 'state.json' then list[#list + 1] = e end
   end
-  if seen < #FILES then return 'SHA256SUMS lists ' .. seen .. ' files, expected ' .. #FILES end
+  sys.write(dir .. '/' .. sums.FILE, sums.text(list))
+  sys.write(dir .. '/state.json', json.encode(state, true) .. '\n')
+  list[#list + 1] = sums.of(dir, { 'state.json' })[1]
+  sys.write(dir .. '/' .. sums.FILE, sums.text(list))
 end
 
 local function read(dir)
@@ -87,33 +107,28 @@ local function read(dir)
 end
 
 --- Whether a run has saved a checkpoint, whole or not.
-function M.any(run)
-  for _, name in ipairs(sys.list(folder(run))) do
-    if name:find '^step%-%d+$' then return true end
-  end
-  return false
-end
+function M.any(run) return #steps(run) > 0 end
 
 --- The newest whole checkpoint of a run; broken ones are passed over, with note(text) for each. Raises (code 7) when
 --- there is none.
 function M.load(run, note)
-  local names = sys.list(folder(run))
-  for i = #names, 1, -1 do
-    if names[i]:find '^step%-%d+$' then
-      local dir = folder(run) .. '/' .. names[i]
-      local why = fault(dir)
-      if not why then return read(dir) end
-      if note then note(('checkpoint %s is broken (%s): using the one before'):format(names[i], why)) end
-    end
+  local list = steps(run)
+  for i = #list, 1, -1 do
+    local dir = folder(run) .. '/' .. list[i].name
+    local why = fault(dir)
+    if not why then return read(dir) end
+    if note then note(('checkpoint %s is broken (%s): using the one before'):format(list[i].name, why)) end
   end
   errors.raise('E701', run .. ': no usable checkpoint in it')
 end
 
---- The best checkpoint of a run, or nil.
+--- The best checkpoint of a run; nil where there is none, or where it is broken, and then why.
 function M.load_best(run)
   local name = target(run, 'best')
   local dir = name and folder(run) .. '/' .. name
-  if not dir or fault(dir) then return nil end
+  if not dir then return nil end
+  local why = fault(dir)
+  if why then return nil, ('checkpoint %s is broken (%s)'):format(name, why) end
   return read(dir)
 end
 
@@ -128,8 +143,9 @@ function M.weights(run, which)
     errors.raise('E701', ("%s: there is no checkpoint '%s', expected %s"):format(run, which,
       #there > 0 and 'one of ' .. table.concat(there, ', ') or 'one that a run has saved: there is none yet'))
   end
-  local want = (sys.read(dir .. '/SHA256SUMS') or ''):match '(%x+)  model%.safetensors'
-  if sys.sha256_file(dir .. '/model.safetensors') ~= want then
+  local want
+  for _, e in ipairs(sums.read(dir) or {}) do want = e[1] == 'model.safetensors' and e[2] or want end
+  if not want or sys.sha256_file(dir .. '/model.safetensors') ~= want then
     errors.raise('E702', dir .. '/model.safetensors: its checksum does not match SHA256SUMS beside it (damaged?)\n'
       .. '  fix: use another checkpoint: ' .. table.concat(sys.list(folder(run)), ', '))
   end

@@ -8,6 +8,7 @@ local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
 local loader = require 'datamux.data.loader'
 local metrics = require 'datamux.metrics'
+local outputs = require 'datamux.models.outputs'
 local scope = require 'datamux.scope'
 local C = core.C
 
@@ -30,7 +31,9 @@ end
 
 -- Adds a batch's logits where they belong: rows of examples, or of their tokens.
 local function collect(out, set, batch, q, logits)
-  local v, K = logits:real():host(), logits:cols()
+  local at = set.tags and q.task.at
+  local rows = at and q.task.count or logits:rows()
+  local v, K = outputs.host(logits, rows)
   if not out.values then
     out.K = K
     out.values = doubles(math.max(1, set.tags and set.offset[set.n] * K or set.n * K))
@@ -38,8 +41,7 @@ local function collect(out, set, batch, q, logits)
   for r = 0, batch.B * batch.N - 1 do
     if batch.index[r] >= 0 then out.slot[batch.index[r]] = r % batch.N end
   end
-  local at = set.tags and q.task.at
-  for row = 0, (at and q.task.count or logits:rows()) - 1 do
+  for row = 0, rows - 1 do
     local r = at and math.floor(at[row] / batch.S) or row
     local i = batch.index[r]
     if i >= 0 then
@@ -456,7 +458,7 @@ end
 -- -- the published protocol ----------------------------------------------------------------------------------------
 
 --- How many of `n` examples the published scripts score at N: they drop the examples that fill no loader batch, of 24
---- rows (N < 20), 20 (N < 40) or 16 (METHOD 9.1); at N = 1 they score all.
+--- rows (N < 20), 20 (N < 40) or 16; at N = 1 they score all.
 function M.paper_count(n, N)
   if N == 1 then return n end
   local size = N * (N < 20 and 24 or N < 40 and 20 or 16)

@@ -308,6 +308,14 @@ last checkpoint is from before that.
   datamux recipes/mine.lua train.lr=1e-4 train.clip=1]],
            fix = 'a lower lr, or clip=1' },
 
+  E602 = { 'an answer that is no number', [[
+The network answered infinity, or what is no number. Its weights hold such values, or values too large
+for the type it computes in. Nothing is answered with a label then.
+
+  datamux model show RUN
+  datamux predict RUN:last FILE             another checkpoint of the run]],
+           fix = 'another checkpoint (RUN:last, RUN:step-N), or the model copied again' },
+
   E701 = { 'no checkpoint that can be used', [[
 The run has no checkpoint yet, or none whose SHA256SUMS match. The first is written after a second
 of training, the next ones as save.every says.

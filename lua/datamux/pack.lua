@@ -9,11 +9,10 @@
 local lfs = require 'lfs'
 local cache = require 'datamux.data.cache'
 local errors = require 'datamux.errors'
+local sums = require 'datamux.sums'
 local sys = require 'datamux.sys'
 
 local M = {}
-
-local SUMS = 'SHA256SUMS'
 
 -- Runs tar with these words; returns what it printed, and the exit code. Raises E404 where it is not there.
 local function tar(words)
@@ -50,7 +49,7 @@ function M.write(path, parts)
     errors.raise('E218', { what = ("-o is '%s', which is there already"):format(path), fix = 'another name' })
   end
   return aside(function(dir)
-    local members, sums = { SUMS }, {}
+    local members, list = { sums.FILE }, {}
     for _, part in ipairs(parts) do
       sys.mkdir(dir .. '/' .. part.place)
       local names = {}
@@ -61,10 +60,10 @@ function M.write(path, parts)
         local sum, why = sys.sha256_file(from)
         if not sum then errors.raise('E303', why) end
         sys.link(from, dir .. '/' .. member)                          -- tar follows it (-h)
-        members[#members + 1], sums[#sums + 1] = member, ('%s  %s\n'):format(sum, member)
+        members[#members + 1], list[#list + 1] = member, { member, sum }
       end
     end
-    sys.write(dir .. '/' .. SUMS, table.concat(sums))
+    sys.write(dir .. '/' .. sums.FILE, sums.text(list))
     local part = plain(path) .. '.part'
     local said, code = tar { '-chf', part, '-C', dir, '--owner=0', '--group=0', unpack(members) }
     if code ~= 0 then
@@ -83,7 +82,7 @@ end
 
 -- Whether a member's name is one of ours: inside datasets/ or models/, each part an ordinary name.
 local function allowed(name)
-  if name == SUMS or name == 'datasets/' or name == 'models/' then return true end
+  if name == sums.FILE or name == 'datasets/' or name == 'models/' then return true end
   local folder, rest = name:match '^(%l+)/(.+)$'
   if folder ~= 'datasets' and folder ~= 'models' then return false end
   for part in rest:gmatch '[^/]+' do
@@ -121,12 +120,10 @@ end
 
 -- name -> checksum of what was unpacked, all of it checked. Raises E308, E312.
 local function check_sums(path, dir)
-  local want = {}
-  for sum, name in (sys.read(dir .. '/' .. SUMS) or refuse(path, 'there is no SHA256SUMS in it')):gmatch
-    '(%x+)  ([^\n]+)\n' do want[name] = sum end
-  local seen = {}
+  local want, seen = {}, {}
+  for _, e in ipairs(sums.read(dir) or refuse(path, 'there is no SHA256SUMS in it')) do want[e[1]] = e[2] end
   for _, name in ipairs(files_below(dir)) do
-    if name ~= SUMS then
+    if name ~= sums.FILE then
       if not want[name] then refuse(path, name .. ' is not in its SHA256SUMS') end
       if sys.sha256_file(dir .. '/' .. name) ~= want[name] then
         errors.raise('E308', { what = ('%s: %s differs from its SHA256SUMS'):format(path, name),

@@ -89,6 +89,15 @@ local function check_layout(path, entries, size)
   if at ~= size then bad(path, ('%d bytes of data, expected %d (cut off?)'):format(size, at)) end
 end
 
+-- Whether v is a list of whole numbers, none below 0.
+local function sizes(v)
+  if type(v) ~= 'table' then return false end
+  for _, s in ipairs(v) do
+    if type(s) ~= 'number' or s < 0 or s % 1 ~= 0 then return false end
+  end
+  return true
+end
+
 --- Opens `path`: { tensors = name -> { dtype, shape, ptr, bytes, file }, metadata, file }. A pointer lives as long as
 --- its entry. Raises (code 7) with the path and what is wrong.
 function M.open(path)
@@ -106,8 +115,8 @@ function M.open(path)
   for name, t in pairs(header) do
     if name ~= '__metadata__' then
       local o = type(t) == 'table' and t.data_offsets
-      if type(o) ~= 'table' or type(o[1]) ~= 'number' or type(o[2]) ~= 'number' or type(t.shape) ~= 'table' then
-        bad(path, ("entry '%s' lacks dtype, shape or data_offsets"):format(name))
+      if not (sizes(o) and #o == 2 and sizes(t.shape)) then
+        bad(path, ("entry '%s' lacks a dtype, or a shape or data_offsets of whole numbers"):format(name))
       end
       entries[#entries + 1] = { name = name, from = o[1], to = o[2], dtype = t.dtype, shape = t.shape }
     end

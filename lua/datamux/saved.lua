@@ -32,6 +32,7 @@ local sys = require 'datamux.sys'
 local text = require 'datamux.text'
 local use = require 'datamux.import.use'
 local fit = require 'datamux.models.fit'
+local outputs = require 'datamux.models.outputs'
 local Module = require 'datamux.nn.module'
 local Published = require 'datamux.models.published'
 local C = core.C
@@ -180,7 +181,8 @@ end
 -- Makes the whole model folder `dir` beside its place and puts it there. o: { config, data, weights (a mapped file) or
 -- tensors, results, count (parameters), card (its text, else it is made), from (the run or folder it is made of) }.
 local function write_folder(dir, o)
-  local aside = dir .. '.tmp-' .. sys.pid()
+  dir = dir:gsub('(.)/+$', '%1')
+  local aside, before = dir .. '.tmp-' .. sys.pid(), dir .. '.old-' .. sys.pid()
   sys.remove(aside)
   o.data.scores = scores_of(o.results) or o.data.scores
   if o.data.int8 then o.data.scores = nil end                            -- those were of other weights
@@ -194,8 +196,9 @@ local function write_folder(dir, o)
   if own then sys.write(aside .. '/recipe.lua', own) end
   sys.write(aside .. '/README.md', o.card or card.text(o.config, o.data, o.results, o.count))
   sums.write(aside)
-  sys.remove(dir)
+  if sys.kind(dir) then sys.rename(dir, before) end
   sys.rename(aside, dir)
+  sys.remove(before)
 end
 
 --- Writes what a run's checkpoints need to be used later: model/config.json and the tokenizer. session: a training
@@ -209,7 +212,7 @@ end
 --- Nothing where the run has no checkpoint.
 function M.finish(session, results)
   local run = session.run_dir
-  local link = session.at.best and 'best' or 'last'
+  local link = session.at.best and checkpoint.load_best(run) and 'best' or 'last'
   if sys.kind(run .. '/checkpoints/' .. link) ~= 'directory' then return end
   write_folder(run .. '/model', { from = run, config = session.config, data = session.data, results = results,
     weights = checkpoint.weights(run, link).file.file, count = session.model:count() })
@@ -521,7 +524,7 @@ local function forward(self, batch)
   local q = self.model:prepare(batch, { seed = 0, step = 0, task = true })
   local logits = self.recorder:run('forward', run, q, self.model).logits
   batch.at, batch.answers = q.task and q.task.at, q.task and q.task.count or logits:rows()
-  return logits:real():host(), logits:cols()
+  return outputs.host(logits, batch.answers)
 end
 
 --- The network's answers to a batch (see predict.lua): logits as a C array [R, K], and K; batch.answers = R, and for

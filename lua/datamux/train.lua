@@ -157,11 +157,13 @@ function Session:step(stage, step)
       total[k] = (k == 'examples' or k == 'rows') and total[k] + v or (total[k] or 0) + v / stage.accumulate
     end
   end
-  if not (total.loss == total.loss and math.abs(total.loss) < math.huge) then
-    errors.raise('E601', ('loss became %s at step %d of %s\n  try: a lower lr (now %g), or a smaller clip (now %g)')
-      :format(tostring(total.loss), step, stage.name, stage.lr, stage.clip))
-  end
   total.grad_norm = self.optimiser:gradient_norm()
+  for _, e in ipairs { { 'loss', total.loss }, { 'norm of the gradients', total.grad_norm or 0 } } do
+    if e[2] ~= e[2] or math.abs(e[2]) == math.huge then
+      errors.raise('E601', ('%s became %s at step %d of %s\n  try: a lower lr (now %g), or a smaller clip (now %g)')
+        :format(e[1], tostring(e[2]), step, stage.name, stage.lr, stage.clip))
+    end
+  end
   self.optimiser:step()
   total.lr, total.step, total.epoch = lr, step, epoch_of(stage, step)
   return total
@@ -295,7 +297,9 @@ end
 --- examples_per_second, history, notices (what was done to the data), no_eval (true where nothing was scored) }.
 function Session:results()
   local o = self:evaluation_options()
-  local best = self.run_dir and self.at.best and checkpoint.load_best(self.run_dir)
+  local best, why
+  if self.run_dir and self.at.best then best, why = checkpoint.load_best(self.run_dir) end
+  if why then self.log:note(why .. ': the last weights are scored') end
   if best then
     checkpoint.copy(best.model, self.model:named(), 'model')
     self.model:refresh()

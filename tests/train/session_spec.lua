@@ -115,6 +115,16 @@ describe('training', function()
     assert.are.same({}, { r.grad_norm, r.epoch })
   end)
 
+  it('stops before an update by gradients that are no numbers', function()
+    local s = session {}
+    local before = weights(s)
+    function s.optimiser.gradient_norm() return 0 / 0 end
+    local ok, e = pcall(s.step, s, s.stages[1], 1)
+    assert.are.same({ false, 'E601' }, { ok, e.id })
+    assert.is_truthy(tostring(e):find('norm of the gradients became', 1, true), tostring(e))
+    assert.are.same(before, weights(s))
+  end)
+
   it('accumulates gradients of several batches into one update', function()
     local s = session { 'train.accumulate=3', 'warmup.steps=0' }
     local r = s:step(s.stages[1], 1)

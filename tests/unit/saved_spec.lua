@@ -130,6 +130,48 @@ describe('a finished model', function()
     with("tokenizer.kind is 'letters'", (text:gsub('("tokenizer": {%s*"kind": )"words"', '%1"letters"')))
   end)
 
+  it('is exported to a folder that is named with a slash at its end', function()
+    saved.export(run, { to = dir .. '/slash/' })
+    assert.are.same(values(dm.load(run).model), values(dm.load(dir .. '/slash').model))
+    assert.are.same({ 'runs', 'slash' }, sys.list(dir))
+  end)
+
+  it('of which the best checkpoint is damaged is made of the last', function()
+    local f = assert(io.open(run .. '/checkpoints/best/model.safetensors', 'r+b'))
+    f:seek('end', -1)
+    f:write '\255'
+    f:close()
+    saved.finish(session, {})
+    assert.are.same(values(dm.load(run .. ':last').model), values(dm.load(run .. '/model').model))
+  end)
+
+  it('whose answers are no numbers gives none', function()
+    session.model.block.p:fill(0 / 0)
+    session.at.global = 30
+    session:save 'last'
+    local m = dm.load(run .. ':last')
+    local evaluate = require 'datamux.evaluate'
+    for _, fn in ipairs { function() m:predict { 'good', 'bad' } end,
+                          function() evaluate.outputs(m.model, session.data.dev, saved.options(m)) end } do
+      local ok, e = pcall(fn)
+      assert.are.same({ false, 'E602' }, { ok, e.id })
+    end
+  end)
+
+  it('is refused where its header holds no sizes', function()
+    local function tensor(shape, offsets)
+      local header = ('{"a":{"dtype":"F32","shape":%s,"data_offsets":%s}}'):format(shape, offsets)
+      sys.write(dir .. '/x.safetensors', string.char(#header) .. ('\0'):rep(7) .. header .. ('\0'):rep(24))
+      return dir .. '/x.safetensors'
+    end
+    assert.are.equal(24, safetensors.open(tensor('[2, 3]', '[0, 24]')).tensors.a.bytes)
+    for _, case in ipairs { { '["x"]', '[0, 24]' }, { '[null]', '[0, 24]' }, { '[-2, -3]', '[0, 24]' },
+                            { '[1.5, 4]', '[0, 24]' }, { '[2, 3]', '[0, 24, 24]' }, { '[2, 3]', '["0", 24]' },
+                            { '6', '[0, 24]' } } do
+      refused("entry 'a' lacks", safetensors.open, tensor(case[1], case[2]))
+    end
+  end)
+
   it('is not touched by a second export that fails', function()
     saved.finish(session, {})
     local before = lfs.attributes(run .. '/model/config.json', 'modification')

@@ -9,6 +9,7 @@
 -- A batch without targets (prediction) has none counted.
 local ffi = require 'ffi'
 local core = require 'datamux.ffi'
+local errors = require 'datamux.errors'
 local scope = require 'datamux.scope'
 local Tensor = require 'datamux.tensor'
 local embed = require 'datamux.ops.embed'
@@ -44,6 +45,19 @@ function M.each_token(batch, fn)
       k = k + 1
     end
   end
+end
+
+--- Logits [R, K] as a host array, and K. rows: how many of the R are answers. Raises E602 where one is no finite
+--- number.
+function M.host(logits, rows)
+  local v, K = logits:real():host(), logits:cols()
+  for k = 0, rows * K - 1 do
+    if v[k] ~= v[k] or math.abs(v[k]) == math.huge then
+      errors.raise('E602', ('an answer of the network is %s, expected a finite number: weights are damaged, or a value '
+        .. 'overflowed'):format(tostring(v[k])))
+    end
+  end
+  return v, K
 end
 
 local function labels(batch, n)
