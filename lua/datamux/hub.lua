@@ -97,10 +97,14 @@ end
 
 -- What the hub says of a model: its commit, and its files { name = { size, sha256 (or nil) } }.
 local function describe(name, revision)
-  local path = os.tmpname()
-  fetch(name, ('%s/api/models/%s/revision/%s?blobs=true'):format(endpoint(), name, revision), path)
-  local ok, t = pcall(cjson.decode, sys.read(path))
+  local path = ('%s/tmp/hub-%d'):format(cache.root(), sys.pid())
+  sys.mkdir(cache.root() .. '/tmp')
+  local fetched, fault = pcall(fetch, name, ('%s/api/models/%s/revision/%s?blobs=true'):format(endpoint(), name,
+    revision), path)
+  local ok, t = pcall(cjson.decode, fetched and sys.read(path))
   os.remove(path)
+  os.remove(path .. '.part')
+  if not fetched then error(fault, 0) end
   if not ok or type(t) ~= 'table' or type(t.siblings) ~= 'table' or type(t.sha) ~= 'string' then
     refuse(name, endpoint() .. ': its answer is not the description of a model')
   end

@@ -1,5 +1,5 @@
--- json.lua -- a small JSON writer: sorted keys, lists by content or json.list, NaN and infinity as null; and the keys
--- of an object in the order of its text, which decoding loses.
+-- json.lua -- a small JSON writer: sorted keys, lists by content or json.list, NaN, infinity and cjson.null as null;
+-- and the keys of an object in the order of its text, which decoding loses.
 local cjson = require 'cjson'
 
 local M = {}
@@ -28,7 +28,8 @@ local function encode(v, indent, pad)
   local kind = type(v)
   if kind == 'number' then return number(v) end
   if kind == 'string' then return quote(v) end
-  if kind ~= 'table' then return v == nil and 'null' or tostring(v) end
+  if v == nil or v == cjson.null then return 'null' end
+  if kind ~= 'table' then return tostring(v) end
   local inner = indent and pad .. indent or ''
   local out, open, close = {}, '{', '}'
   if getmetatable(v) == List or #v > 0 then

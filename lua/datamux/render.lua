@@ -173,8 +173,7 @@ local function object(self, record, i, why)
   local out = {}
   for _, name in ipairs(self.kept) do
     if value[name] ~= nil then
-      local v = value[name] == require('cjson').null and 'null' or clean(json.encode(value[name]))
-      out[#out + 1] = json.encode(clean(name)) .. ':' .. v
+      out[#out + 1] = json.encode(clean(name)) .. ':' .. clean(json.encode(value[name]))
     end
   end
   out[#out + 1] = answer

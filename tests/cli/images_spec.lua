@@ -58,6 +58,14 @@ describe('a run on images', function()
     assert.is_truthy(out:find('ready\n$'), out)
   end)
 
+  it('may have a small profile and the paper\'s', function()
+    sys.write(dir .. '/sized.lua', [[return { task = 'mnist', model = { kind = 'mlp' }, mux = { n = 2, kind = 'so' },
+      train = { steps = 2, rows = 8 }, profiles = { small = {}, paper = { train = { steps = 9 } } } }]])
+    local code, _, err = command.run(('%s/sized.lua -d cpu -o %s'):format(dir, dir), env)
+    assert.are.equal(0, code, err)
+    assert.is_truthy(sys.read(dir .. '/sized/latest/status.json'):find('finished', 1, true))
+  end)
+
   it('predicts a label and its score for each image, in order', function()
     local images = dir .. '/data/MNIST/t10k-images-idx3-ubyte'
     local code, out, err = command.run(('predict %s/mnist_mlp/latest %s'):format(dir, images), env)

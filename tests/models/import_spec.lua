@@ -102,6 +102,12 @@ describe('an encoder of Hugging Face', function()
       copy_of('roberta', { '"vocab_size": 40', '"vocab_size": "many"' }))
     refused('E702', 'hidden_act is relu', copy_of('roberta', { '"gelu"', '"relu"' }))
   end)
+
+  it('takes a value of null for one that is not there', function()
+    local dir = copy_of('roberta', { '"gelu"', 'null, "num_instances": null' })
+    assert.is_nil(import.load(dir).config.num_instances)
+    sys.remove(dir)
+  end)
 end)
 
 describe('the encoder of a plain model', function()

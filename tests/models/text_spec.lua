@@ -48,7 +48,7 @@ local function prepared(m, b, o)
 end
 
 describe('ids', function()
-  it('have the prefix of METHOD 10.2 for N = 3', function()
+  it('have the published prefix for N = 3', function()
     local m = tmux { demux = 'index', read = 'cls' }
     local b = { B = 1, N = 3, S = 1, ids_host = i32(3, { 11, 12, 13 }) }
     local ids, T = m:with_prefix(b)
@@ -398,7 +398,7 @@ describe('what does not fit', function()
   end)
 end)
 
-describe('the sizes of METHOD 3.4', function()
+describe('the published sizes', function()
   -- Trained values of a model that is not built, in millions, by the start of their path.
   local function sizes(o)
     local m = dm.models.TMux.new {

@@ -108,7 +108,7 @@ for _, kind in ipairs { 'unbind', 'index' } do
 end
 
 describe('T-MUX', function()
-  it('prepends the prefix of METHOD 10.2: own index on the diagonal, filler elsewhere, then the added CLS', function()
+  it('prepends the published prefix: own index on the diagonal, filler elsewhere, then the added CLS', function()
     local m = model 'index'
     local batch = { B = 1, N = 2, S = 2, ids_host = ffi.new('int32_t[4]', { 5, 6, 7, 0 }) }
     local ids, T = m:with_prefix(batch)
@@ -151,7 +151,7 @@ describe('T-MUX', function()
     end)
   end)
 
-  it('has the parameters of the published sizes (METHOD 3.4)', function()
+  it('has the parameters of the published sizes', function()
     local total = 0
     local m = dm.models.TMux.new {
       vocab = { size = 50265, pad = 1 }, layers = 12, width = 768, heads = 12, inner = 3072, dropout = 0.1,

@@ -1,4 +1,4 @@
--- coupling_spec.lua -- the reversible chain: against its definition, inverted for any N, gradients; METHOD 10.2, 7.
+-- coupling_spec.lua -- the reversible chain: against its definition, inverted for any N, gradients.
 local h = require 'tests.helper'
 local dm = require 'datamux'
 

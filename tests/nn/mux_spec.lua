@@ -182,7 +182,7 @@ describe('keys', function()
     assert.is_true(far > 0.5)
   end)
 
-  -- METHOD 10.2, 8: binding is circular correlation, here by discrete Fourier transforms, read with an offset.
+  -- HRR (Plate 1995): binding is circular correlation, here by discrete Fourier transforms, read with an offset.
   it('of hrr correlate circularly, as transforms do', function()
     local n, c = 2, 12
     local k, x = keys('hrr', n, c).key:totable(), {}

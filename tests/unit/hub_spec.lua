@@ -164,6 +164,7 @@ describe('a model of the hub', function()
       assert.is_nil(err:find('traceback', 1, true))
     end
     assert.are.same({}, sys.list(dir .. '/cache/models'))
+    assert.are.same({}, sys.list(dir .. '/cache/tmp'))
   end)
 
   it('is found in the hub\'s own cache', function()

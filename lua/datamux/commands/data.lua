@@ -16,7 +16,7 @@ function M.configure(p, take)
   g:argument('names', 'tasks or folders, as ls shows them'):args '+'
   take(g, 'offline')
   local h = p:command('head', 'the first examples of a split')
-  h:argument('task', 'a task, or a file of lines')
+  h:argument('task', 'a task')
   h:argument('split', 'train (unless said), dev or test'):args '?'
   h:option('-k', 'how many'):convert(require('datamux.commands.values').whole(1)):default '5':target 'count'
   take(h, 'json download offline')

@@ -46,6 +46,7 @@ local function small_profile(recipe, words, config, list, session)
     if e.path == 'profile' and (e.from ~= 'derived' or e.value ~= 'small') then return nil end
   end
   if not (recipe.table.profiles and recipe.table.profiles.paper) then return nil end
+  if not session.data.tok then return nil end                    -- estimate counts Transformers
   local more = { 'profile=paper', unpack(words) }
   local paper, estimate = recipe:resolve(more), require 'datamux.estimate'
   local d = session.data
@@ -113,30 +114,18 @@ end
 
 local signals = { [2] = 'Ctrl-C', [10] = 'SIGUSR1', [14] = '--stop-after', [15] = 'SIGTERM' }
 
---- Trains and reports one resolved recipe. o: parsed options; more: words above the others. Returns exit code, results
---- (see Session:results), folder of the run, and whether a signal asked to stop when the training was over.
-function M.train(recipe, o, more)
-  local errors, host, launch = require 'datamux.errors', require 'datamux.host', require 'datamux.launch'
-  local sys, rundir = require 'datamux.sys', require 'datamux.rundir'
-  local checkpoint, json = require 'datamux.checkpoint', require 'datamux.json'
-  local config, list = launch.resolve(recipe, o, more)
-  local tags = rundir.tags(o.tags)
-  if o.dry_run then return dry_run(o, list) end
-  local session = require('datamux.train').new(config, { no_eval = o.no_eval })
-  local run, unfinished = open_run(recipe, config, list, o, tags, more)
-  local log = require('datamux.log').new { mode = launch.progress(o), columns = host.columns,
-                                           every = config.log.every, run = run.dir,
-                                           tensorboard = config.log.tensorboard }
+-- What is said before the first step; the state of the checkpoint that goes on. run, unfinished: see open_run.
+local function begin(session, recipe, o, list, run, unfinished)
+  local checkpoint, log, config = require 'datamux.checkpoint', session.log, session.config
   local resumed
   if o.resume and checkpoint.any(run.dir) then
     resumed = checkpoint.load(run.dir, function(text) log:note(text) end)
   elseif o.resume then
     log:note 'no checkpoint was saved yet: from the start'
   end
-  session.run_dir, session.log = run.dir, log
   if resumed then session:restore(resumed) end
   local lines = banner(config, session, run, require('datamux.cli').version())
-  local size = small_profile(recipe, launch.words(o), config, list, session)
+  local size = small_profile(recipe, require('datamux.launch').words(o), config, list, session)
   if size then table.insert(lines, 3, size) end
   log:banner(lines)
   if unfinished then
@@ -144,33 +133,65 @@ function M.train(recipe, o, more)
       tostring(unfinished.step)) }
   end
   if (o.verbose or 0) > 0 then log:banner(shown_values(list, o.verbose)) end
-  host.stoppable(true)
-  local ok, results, stopped = pcall(session.run, session)
-  local signal = host.stoppable(false)
-  log:close()
-  local at = { step = session.at.global }
-  if not ok then
-    at.error, at.code = tostring(results), errors.is(results) and results.code or 1
-    rundir.close(run, 'failed', at)
-    error(results, 0)
-  end
+end
+
+-- Writes the reports of a finished run into its folder; returns the text.
+local function write_reports(results, config, dir)
+  local json, report, sys = require 'datamux.json', require 'datamux.report', require 'datamux.sys'
+  report.complete(results, config, tonumber(os.getenv 'DATAMUX_GPU_PRICE'))
+  local text = report.text(results, config, dir)
+  sys.write(dir .. '/report.txt', text .. '\n')
+  sys.write(dir .. '/report.md', report.markdown(results, config, dir))
+  sys.write(dir .. '/report.json', json.encode(report.table(results, config), true) .. '\n')
+  return text
+end
+
+-- Calls fn; a run in whose folder it fails is closed with the reason.
+local function guarded(run, session, fn, ...)
+  local errors, rundir = require 'datamux.errors', require 'datamux.rundir'
+  local ok, result, more = pcall(fn, ...)
+  if ok then return result, more end
+  rundir.close(run, 'failed', { step = session.at.global, error = tostring(result),
+    code = errors.is(result) and result.code or 1 })
+  error(result, 0)
+end
+
+--- Trains and reports one resolved recipe. o: parsed options; more: words above the others. Returns exit code, results
+--- (see Session:results), folder of the run, and whether a signal asked to stop when the training was over.
+function M.train(recipe, o, more)
+  local errors, host, launch = require 'datamux.errors', require 'datamux.host', require 'datamux.launch'
+  local rundir = require 'datamux.rundir'
+  local config, list = launch.resolve(recipe, o, more)
+  local tags = rundir.tags(o.tags)
+  if o.dry_run then return dry_run(o, list) end
+  local session = require('datamux.train').new(config, { no_eval = o.no_eval })
+  local run, unfinished = open_run(recipe, config, list, o, tags, more)
+  session.run_dir = run.dir
+  local signal
+  local results, stopped = guarded(run, session, function()
+    session.log = require('datamux.log').new { mode = launch.progress(o), columns = host.columns,
+                                               every = config.log.every, run = run.dir,
+                                               tensorboard = config.log.tensorboard }
+    begin(session, recipe, o, list, run, unfinished)
+    host.stoppable(true)
+    local ok, results, stopped = pcall(session.run, session)
+    signal = host.stoppable(false)
+    session.log:close()
+    if not ok then error(results, 0) end
+    return results, stopped
+  end)
   if stopped then
-    at.code = errors.codes.stopped
-    rundir.close(run, 'stopped', at)
+    rundir.close(run, 'stopped', { step = session.at.global, code = errors.codes.stopped })
     io.stderr:write(('stopped at %.1f %%, step %d of %s%s. Continue with:\n  %s\n'):format(100 * session:progress(),
       session.at.step, session.stages[session.at.stage].name,
       signals[signal] and (' (%s)'):format(signals[signal]) or '', run.resume))
     return errors.codes.stopped, nil, run.dir
   end
-  local report = require 'datamux.report'
-  report.complete(results, config, tonumber(os.getenv 'DATAMUX_GPU_PRICE'))
-  local text = report.text(results, config, run.dir)
-  sys.write(run.dir .. '/report.txt', text .. '\n')
-  sys.write(run.dir .. '/report.md', report.markdown(results, config, run.dir))
-  sys.write(run.dir .. '/report.json', json.encode(report.table(results, config), true) .. '\n')
-  at.code, at.accuracy = 0, results.accuracy
-  rundir.close(run, 'finished', at)
-  if not more then print(o.json and json.encode(report.table(results, config)) or text) end
+  local text = guarded(run, session, write_reports, results, config, run.dir)
+  rundir.close(run, 'finished', { step = session.at.global, code = 0, accuracy = results.accuracy })
+  if not more then
+    print(o.json and require('datamux.json').encode(require('datamux.report').table(results, config)) or text)
+  end
   if not (more or o.json) and launch.progress(o) ~= 'none' then
     io.stdout:flush()                            -- the report comes first, also where both go to one place
     io.stderr:write(('next:  datamux predict %s FILE · datamux plot %s\n'):format(run.dir, run.dir))

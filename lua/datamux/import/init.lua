@@ -43,6 +43,9 @@ local function read_config(dir)
   if not bytes then errors.raise('E706', why) end
   local ok, t = pcall(cjson.decode, bytes)
   if not ok or type(t) ~= 'table' then errors.raise('E702', path .. ': not a JSON object') end
+  for k, v in pairs(t) do
+    if v == cjson.null then t[k] = nil end                                 -- as absent
+  end
   return t, path
 end
 
