@@ -333,7 +333,7 @@ dm_status dm_linear_bwd(dm_tensor *dx, dm_tensor *dw, dm_tensor *db, const dm_te
 /* y = op(a) op(b); op transposes the last two dimensions where ta, tb are 1.
 **   2-D: op(a) [R, C], op(b) [C, D], y [R, D]; 3-D: the same for each of a leading B. */
 dm_status dm_matmul_fwd(dm_tensor *y, const dm_tensor *a, const dm_tensor *b, int32_t ta, int32_t tb);
-/* acc bits: da, db. */
+/* db: of the type of b, or f32 (a parameter's). acc bits: da, db. */
 dm_status dm_matmul_bwd(dm_tensor *da, dm_tensor *db, const dm_tensor *dy, const dm_tensor *a,
                         const dm_tensor *b, int32_t ta, int32_t tb, uint32_t acc);
 

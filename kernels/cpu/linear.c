@@ -101,7 +101,7 @@ static dm_status products(const dm_tensor *a, const dm_tensor *b, const dm_tenso
   for (int i = 0; i < count; i++) {
     dm_status s = cpu_gemm_into(ta, tb, m, cols, k, (const dm_store *)a->data + (size_t)i * ar * ac, ac,
                                 (const dm_store *)b->data + (size_t)i * br * bc, bc, beta,
-                                (dm_store *)c->data + (size_t)i * m * cols, cols, c->dtype);
+                                (char *)c->data + (size_t)i * m * cols * dm_dtype_size(c->dtype), cols, c->dtype);
     if (s) return s;
   }
   return DM_OK;

@@ -43,6 +43,22 @@ describe('bf16', function()
     assert.is_true(tonumber(value) > 0.95, value)
   end)
 
+  it('trains every demultiplexer and read-out', function()
+    sys.write(dir .. '/all.lua', [[
+      local recipe, train = require 'datamux.recipe', require 'datamux.train'
+      local log = require('datamux.log').new { mode = 'none' }
+      for _, kind in ipairs { 'index', 'rsa', 'unbind', 'mlp' } do
+        for _, read in ipairs { 'cls', 'first', 'pool', 'mean' } do
+          local s = train.new(recipe.resolve({ name = 'x', task = 'synthetic', precision = 'bf16', model = { layers = 1,
+            width = 16, heads = 2 }, mux = { n = 3 }, demux = { kind = kind, read = read }, data = { length = 12,
+            limit = 60 }, warmup = { steps = 1, rows = 2 }, train = { steps = 1, rows = 2 } }, {}), { log = log })
+          for _, stage in ipairs(s.stages) do assert(s:step(stage, 1).loss > 0) end
+          io.write(kind, ' ', read, '\n')
+        end
+      end]])
+    assert.are.equal(16, select(2, answer(dir .. '/all.lua'):gsub('%w+ %w+\n', '')))
+  end)
+
   it('answers from the file as f32 does, in eval and in predict', function()
     answer('recipes/quickstart.lua precision=bf16 model.layers=1 warmup.steps=0 train.steps=100 train.every=100 '
       .. 'eval.groupings=1 -q -o ' .. dir)

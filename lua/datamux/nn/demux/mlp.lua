@@ -25,7 +25,7 @@ local function each(self, key, name, weight, bias)
 end
 
 -- Lists for M slots of each of N instances: rows [N, M] of the states (-1: no pair), the same slots seen as [M, N]
--- (instance, row of [N, M]), and for each pair its row in [M, N].
+-- (instance, row of [N, M]), for each pair its row in [M, N]; all instances [N].
 local function plan(self, pairs, who, where, n)
   local N = self.n
   local count, place = i32(N), i32(math.max(n, 1))
@@ -40,7 +40,8 @@ local function plan(self, pairs, who, where, n)
     local some = math.max(1, math.ceil(n / (2 * N)))
     M = math.ceil(M / some) * some
   end
-  local rows, instance, slot, back = i32(N * M), i32(N * M), i32(N * M), i32(math.max(n, 1))
+  local rows, instance, slot, back, all = i32(N * M), i32(N * M), i32(N * M), i32(math.max(n, 1)), i32(N)
+  for i = 0, N - 1 do all[i] = i end
   for k = 0, N * M - 1 do
     rows[k] = -1
     instance[k], slot[k] = k % N, k % N * M + math.floor(k / N)
@@ -50,7 +51,8 @@ local function plan(self, pairs, who, where, n)
     back[r] = place[r] * N + who[r]
   end
   pairs.slots = { M = M, rows = order.list(rows, N * M, states), instance = order.list(instance, N * M, N),
-                  slot = order.list(slot, N * M, N * M), back = order.list(back, n, N * M) }
+                  slot = order.list(slot, N * M, N * M), back = order.list(back, n, N * M),
+                  all = order.list(all, N, N) }
 end
 
 return {
@@ -67,10 +69,12 @@ return {
     local p = self:drop(self.dropout)
     if p > 0 then x = point.dropout(x, p, self.site) end
     x = linear.matmul(reshape(x, { N, t.M, C }), self.layer.weight, { tb = true })
-    x = mux.demux(self.layer.bias, reshape(x, { N * t.M, C }), t.instance, t.slot, self.args)
+    -- embedded, because the gradients of a sum's parts have the type of activations, a parameter's is f32
+    local bias = embed.embed(t.all, self.layer.bias)
+    x = mux.demux(bias, reshape(x, { N * t.M, C }), t.instance, t.slot, self.args)
     x = norm.layernorm(x, Tensor.new({ C }):fill(1), Tensor.zeros { C }, { eps = self.eps })
     -- times the scale of each instance: rows [M, N, C] as M rows of N C channels
     x = mux.mux(reshape(x, { t.M, 1, 1, N * C }), self.scales.weight)
-    return mux.demux(self.scales.bias, reshape(x, { t.M * N, C }), pairs.who, t.back)
+    return mux.demux(embed.embed(t.all, self.scales.bias), reshape(x, { t.M * N, C }), pairs.who, t.back)
   end,
 }
