@@ -1,6 +1,7 @@
 -- finished.lua -- finished runs as facts: what they are, what they scored, when and by which command.
 local cjson = require 'cjson'
 local fit = require 'datamux.models.fit'
+local imagemux = require 'datamux.nn.imagemux'
 local rundir = require 'datamux.rundir'
 local sys = require 'datamux.sys'
 
@@ -16,8 +17,7 @@ end
 function M.model_words(values)
   local kind, mux = values['model.kind'], values['mux.kind']
   if fit.images { model = { kind = kind } } then
-    local channels = (values['mux.channels'] or 1) > 1 and ' x ' .. values['mux.channels'] or ''
-    return ('%s, %s%s'):format(kind, mux == 'none' and 'plain' or mux, channels)
+    return ('%s, %s'):format(kind, mux == 'none' and 'plain' or imagemux.words(mux, values['mux.channels'] or 1))
   end
   local size = ('%d x %d'):format(values['model.layers'], values['model.width'])
   if kind == 'plain' then return size .. ', plain' end
@@ -25,7 +25,6 @@ function M.model_words(values)
   if demux == 'unbind' and values['demux.key'] == 'own' then demux = 'unbind, own keys' end
   return ('%s, %s%s + %s'):format(size, mux, values['mux.learn'] and ' (learned)' or '', demux)
 end
-
 
 local function command_of(env)
   local out = { 'datamux' }
@@ -73,20 +72,24 @@ function M.read(dir)
                 status = rundir.status(dir) or {} }
 end
 
---- Of runs with the same key(run), the one trained for the most steps, and of those the newest: a choice that does not
---- look at scores. Returns the chosen in the order of their first, and by key.
-function M.longest(runs, key)
-  local out, at, by = {}, {}, {}
+--- Of runs (oldest first) with the same key(run), one that was planned, else the one trained for the most steps, and of
+--- those the newest: a choice that does not look at scores. planned: the folders of such runs, folder -> true
+--- (optional). Returns the chosen in the order of their first.
+function M.longest(runs, key, planned)
+  local out, at = {}, {}
+  local function before(a, b)
+    local one, other = planned and planned[a.dir] or false, planned and planned[b.dir] or false
+    if one ~= other then return one end
+    return a.steps >= b.steps
+  end
   for _, r in ipairs(runs) do
     local k = key(r)
-    if k and not at[k] then
-      at[k] = #out + 1
-      out[at[k]], by[k] = r, r
-    elseif k and r.steps >= by[k].steps then
-      out[at[k]], by[k] = r, r
+    if k then
+      at[k] = at[k] or #out + 1
+      if not out[at[k]] or before(r, out[at[k]]) then out[at[k]] = r end
     end
   end
-  return out, by
+  return out
 end
 
 --- What tells one cell of a table from another: task (with the file of one's own), network, N.

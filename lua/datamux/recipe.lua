@@ -224,8 +224,8 @@ function M.words(c)
   if not require('datamux.models.fit').images(c) then
     return ('N = %d, %s of %d'):format(c.mux.n, plural.of(c.model.layers, 'layer'), c.model.width)
   end
-  local channels = c.mux.channels > 1 and ' x ' .. c.mux.channels or ''
-  return ('N = %d, %s, %s%s'):format(c.mux.n, c.model.kind, c.mux.kind, channels)
+  return ('N = %d, %s, %s'):format(c.mux.n, c.model.kind, require('datamux.nn.imagemux').words(c.mux.kind,
+    c.mux.channels))
 end
 
 --- Makes a recipe of its table; names and types of keys are checked at once, what fits together when it is resolved.

@@ -79,7 +79,17 @@ describe('finished runs', function()
     local list = { r(5, 10, 0.9), r(5, 20, 0.5), r(5, 20, 0.4), r(2, 1, 0.1), r(2, 1, 0.2, 'a.tsv'),
                    r(2, 1, 0.3, 'b.tsv') }
     assert.are.same({ r(5, 20, 0.4), r(2, 1, 0.1), r(2, 1, 0.2, 'a.tsv'), r(2, 1, 0.3, 'b.tsv') },
-      (finished.longest(list, finished.cell)))
+      finished.longest(list, finished.cell))
+    list[1].dir = 'planned'
+    assert.are.equal(0.9, finished.longest(list, finished.cell, { planned = true })[1].value)
+  end)
+
+  it('have the channels of a mixture beside its name where it has several', function()
+    local function words(kind, channels)
+      return finished.model_words { ['model.kind'] = 'cnn', ['mux.kind'] = kind, ['mux.channels'] = channels }
+    end
+    assert.are.same({ 'cnn, nonlinear x 8', 'cnn, nonlinear', 'cnn, rotation', 'cnn, plain', 'cnn, of a recipe' },
+      { words('nonlinear', 8), words('nonlinear', 1), words('rotation', 8), words('none', 8), words('of a recipe', 8) })
   end)
 
   it('belong to an entry whose every value they have', function()

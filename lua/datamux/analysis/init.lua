@@ -48,8 +48,9 @@ local function apart(list)
   return out
 end
 
---- The runs to show: all that were named, else one for each task, network and N, the longest trained. keep(run):
---- optional, which ones. Raises E217 where what was named is no run: these reports show what a run's own report says.
+--- The runs to show: all that were named, else one for each task, network and N: of the analysis' own plan, or else
+--- the longest trained. keep(run): optional, which ones. Raises E217 where what was named is no run: these reports show
+--- what a run's own report says.
 function M.runs(o, keep)
   local list = {}
   if o.folders and o.folders[1] then
@@ -59,7 +60,11 @@ function M.runs(o, keep)
   for _, r in ipairs(o.runs) do
     if not keep or keep(r) then list[#list + 1] = r end
   end
-  list = apart(#o.paths > 0 and list or finished.longest(list, finished.cell))
+  local planned = {}
+  for _, e in ipairs(o.entries or {}) do
+    if e.run then planned[e.run.dir] = true end
+  end
+  list = apart(#o.paths > 0 and list or finished.longest(list, finished.cell, planned))
   table.sort(list, function(a, b)
     if a.task ~= b.task then return a.task < b.task end
     if a.model ~= b.model then return a.model < b.model end

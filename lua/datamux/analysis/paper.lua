@@ -1,6 +1,6 @@
 -- paper.lua -- the paper's main table, ours beside the published: every task and network at N = 1, 2, 5, 10, 20, 40,
--- and MNIST at 1, 2, 4, 8, 16. A cell of ours is the run trained for the most steps; the table below gives its date and
--- command. A cell that nobody ran is empty.
+-- and MNIST at 1, 2, 4, 8, 16. A cell of ours is the run that --train would make, or else the one trained for the most
+-- steps; the table below gives its date and command. A cell that nobody ran is empty.
 local analysis = require 'datamux.analysis'
 local published = require 'datamux.published'
 

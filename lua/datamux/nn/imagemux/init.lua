@@ -28,6 +28,12 @@ function M.get(name)
   if name ~= 'none' then return registry:get(name) end
 end
 
+--- A strategy in a few words: "nonlinear x 8", "rotation", whose mixture has one channel whatever mux.channels says.
+function M.words(name, channels)
+  local spec = registry:whose(name) == 'library' and M.get(name)
+  return spec and spec.channels and channels > 1 and ('%s x %d'):format(name, channels) or name
+end
+
 --- What does not fit between a strategy and its options, in words, or nil. o: as declare's.
 function M.refuse(name, o)
   if name == 'none' then
