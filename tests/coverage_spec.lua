@@ -49,7 +49,7 @@ describe('the interface', function()
     for _, f in ipairs { 'linear', 'norm', 'attn', 'embed', 'mux', 'conv', 'point', 'loss' } do
       lua = lua .. text('lua/datamux/ops/' .. f .. '.lua')
     end
-    lua = lua .. text 'lua/datamux/optim.lua' .. text 'lua/datamux/nn/module.lua' .. text 'lua/datamux/tensor.lua'
+    lua = lua .. text 'lua/datamux/optim.lua' .. text 'lua/datamux/tensor.lua'
     for _, f in ipairs { 'linear', 'norm', 'attn', 'embed', 'embed_mux', 'mux', 'conv', 'point', 'loss', 'optim' } do
       specs = specs .. text('tests/ops/' .. f .. '_spec.lua')
     end

@@ -1,5 +1,6 @@
 -- ffi.lua -- the one door to the engine: the binding cut from src/datamux.h, its handshake, its errors.
 local ffi = require 'ffi'
+local fault = require 'datamux.fault'
 
 local M = {}
 
@@ -28,29 +29,10 @@ M.dtypes = { f32 = C.DM_F32, bf16 = C.DM_BF16, i32 = C.DM_I32 }
 M.dtype_names = { [C.DM_F32] = 'f32', [C.DM_BF16] = 'bf16', [C.DM_I32] = 'i32' }
 M.acts = { none = C.DM_NONE, gelu = C.DM_GELU, relu = C.DM_RELU, tanh = C.DM_TANH }
 
--- Names of the modules being run, consulted only on failure.
-M.path = {}
 M.last_status = 0
 
--- "file:line: " of the innermost frame that is not the library's own: the recipe, the spec, the prompt.
-local function caller()
-  for level = 3, 60 do
-    local info = debug.getinfo(level, 'Sl')
-    if not info then return '' end
-    local inside = info.source:find 'datamux/[%w_/]+%.lua$'
-    if info.what ~= 'C' and not inside and info.currentline > 0 then
-      return ('%s:%d: '):format(info.short_src, info.currentline)
-    end
-  end
-  return ''
-end
-
---- Raises `text` as the fault of the code that called into the library, with the path of the running module.
-function M.raise(text)
-  local path = #M.path > 0 and table.concat(M.path, '.') .. ': ' or ''
-  for i = #M.path, 1, -1 do M.path[i] = nil end
-  error(caller() .. path .. text, 0)
-end
+--- See fault.raise.
+M.raise = fault.raise
 
 --- Raises the engine's last message unless status is 0.
 function M.check(status)

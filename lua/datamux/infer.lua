@@ -53,8 +53,7 @@ function M.map(model, file)
     check(C.dm_tensor_adopt(there.c, arena, file.tensors[e.name].ptr))
     local used = there
     if scope.compute == 'bf16' then
-      used = Tensor.lasting(spec.shape, 'bf16')
-      check(C.dm_cast(used.c, there.c))
+      used = Tensor.lasting(spec.shape, 'bf16'):assign(there)
     end
     t.c, t.owner, t.name = used.c, used.owner, e.name
     e.n, e.master = spec.values or t:numel(), used == there and t or setmetatable(there, Tensor)

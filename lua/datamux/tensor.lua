@@ -79,9 +79,7 @@ function Tensor.from(values, shape, dtype)
   if #flat ~= n then core.raise(('tensor: %d values, expected %d'):format(#flat, n)) end
   local id = t.c.dtype
   if id == C.DM_BF16 then
-    local f = Tensor.from(flat, t:shape(), 'f32')
-    check(C.dm_cast(t.c, f.c))
-    return t
+    return t:assign(Tensor.from(flat, t:shape(), 'f32'))
   end
   local host = ctype[id](math.max(n, 1))
   for i = 1, n do host[i - 1] = flat[i] end
@@ -143,6 +141,18 @@ function Tensor:fill(v)
   return self
 end
 
+--- Sets every element to 0, as an op of the step (dm_zero); returns self.
+function Tensor:zero()
+  check(C.dm_zero(self.c))
+  return self
+end
+
+--- Takes the values of x, of the same shape, each in f32 or bf16 (to nearest even); returns self.
+function Tensor:assign(x)
+  check(C.dm_cast(self.c, x.c))
+  return self
+end
+
 --- Normal random values from (seed, site): the same bits on every device. Returns self.
 function Tensor:normal(mean, std, seed, site)
   check(C.dm_tensor_normal(self.c, mean, std, seed, site))
@@ -167,10 +177,11 @@ function Tensor:get(host, bytes)
   return host
 end
 
---- The values as a C array on the host: real[n], int32_t[n], or uint16_t[n] for bf16 bits.
-function Tensor:host()
-  return self:get(ctype[self.c.dtype](math.max(self:numel(), 1)))
-end
+--- A C array on the host with room for its values, zeros: real[n], int32_t[n], or uint16_t[n] for bf16 bits.
+function Tensor:room() return ctype[self.c.dtype](math.max(self:numel(), 1)) end
+
+--- The values as a C array on the host, as room gives it.
+function Tensor:host() return self:get(self:room()) end
 
 --- Pointer to the data of a tensor that lives in host memory (the CPU's); nil elsewhere.
 function Tensor:pointer()
@@ -181,9 +192,7 @@ end
 --- Itself, or where it is bf16 its values in f32: for what reads numbers.
 function Tensor:real()
   if self.c.dtype ~= C.DM_BF16 then return self end
-  local f = Tensor.new(self:shape(), 'f32')
-  check(C.dm_cast(f.c, self.c))
-  return f
+  return Tensor.new(self:shape(), 'f32'):assign(self)
 end
 
 --- The values as a flat list of numbers.

@@ -5,6 +5,7 @@
 -- Sources: DataMUX (Murahari et al. 2022); multiplexers, demultiplexers and read-outs: docs/method.md.
 local ffi = require 'ffi'
 local core = require 'datamux.ffi'
+local fault = require 'datamux.fault'
 local Module = require 'datamux.nn.module'
 local Encoder = require('datamux.nn.encoder').Encoder
 local MuxEmbedding = require 'datamux.nn.embedding'
@@ -308,7 +309,7 @@ end
 --- (token) one per token of each.
 function TMux:read(q, x)
   local d, t, read = self.demux, q.task, self.o.read
-  core.path[#core.path + 1] = 'demultiplexer'
+  fault.path[#fault.path + 1] = 'demultiplexer'
   local z
   if read == 'mean' then
     z = d:pairs(d:begin(mux.meanpool(x, t.span), self:prefix_of(q, x)), t)
@@ -319,7 +320,7 @@ function TMux:read(q, x)
   else
     z = mux.meanpool(d:pairs(self:begin(q, x), t), t.span)
   end
-  core.path[#core.path] = nil
+  fault.path[#fault.path] = nil
   return z
 end
 
@@ -338,11 +339,11 @@ function TMux:logits(q, x) return self:run('classifier', self.head, self:read(q,
 --- Retrieval loss [1] and hits i32 [2] (right, asked).
 function TMux:retrieve(q, x)
   local r = q.retrieval
-  core.path[#core.path + 1] = 'retrieval_head'
+  fault.path[#fault.path + 1] = 'retrieval_head'
   local z = self.retrieval_demux:pairs(self:begin(q, x, self.retrieval_demux), r)
   if self.dense then z = self:run('LayerNorm', self.norm, self:run('dense', self.dense, z)) end
   local l, hits = loss.linear_xent(z, self.decoder, self.decoder_bias, r.target, { ignore = IGNORE })
-  core.path[#core.path] = nil
+  fault.path[#fault.path] = nil
   return l, hits
 end
 

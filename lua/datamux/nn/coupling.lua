@@ -7,7 +7,7 @@
 -- Source: RevMUX (Xu et al. 2024), the chain of its BERT program.
 local Module = require 'datamux.nn.module'
 local Linear = require 'datamux.nn.linear'
-local core = require 'datamux.ffi'
+local fault = require 'datamux.fault'
 local point = require 'datamux.ops.point'
 
 local Coupling = Module.class 'Coupling'
@@ -15,7 +15,7 @@ local Coupling = Module.class 'Coupling'
 --- o: { n (at least 2), width (of a stream), inner (hidden width of f, default n width), dropout = 0, init = 0.02 }.
 --- f_k(x) = drop(relu(up(drop(relu(down(x)))))), sharing nothing between steps.
 function Coupling.new(o)
-  if o.n < 2 then core.raise(('Coupling: n is %d, expected at least 2 streams'):format(o.n)) end
+  if o.n < 2 then fault.raise(('Coupling: n is %d, expected at least 2 streams'):format(o.n)) end
   local self = Module.init(Coupling, { n = o.n, dropout = o.dropout or 0, sites = 2 * o.n })
   local inner = o.inner or o.n * o.width
   for k = 0, o.n - 1 do
@@ -37,7 +37,7 @@ function Coupling:step(k, x)
 end
 
 local function expect(self, list)
-  if #list ~= self.n then core.raise(('Coupling: %d streams, expected n = %d'):format(#list, self.n)) end
+  if #list ~= self.n then fault.raise(('Coupling: %d streams, expected n = %d'):format(#list, self.n)) end
 end
 
 --- Streams { x_0 .. x_{N-1} }, each [.., width] -> { y_0 .. y_{N-1} }, of the same shapes.

@@ -1,6 +1,5 @@
 -- encoder.lua -- classes Attention, Layer and Encoder: the post-LN Transformer encoder of BERT and RoBERTa.
 -- Source: Vaswani et al. 2017; Devlin et al. 2019. Parameter paths as Hugging Face, with q, k, v packed.
-local core = require 'datamux.ffi'
 local Module = require 'datamux.nn.module'
 local Linear = require 'datamux.nn.linear'
 local LayerNorm = require 'datamux.nn.norm'
@@ -9,7 +8,6 @@ local scope = require 'datamux.scope'
 local tape = require 'datamux.tape'
 local embed = require 'datamux.ops.embed'
 local ops = require 'datamux.ops.attn'
-local C, check = core.C, core.check
 
 local Attention = Module.class 'Attention'
 
@@ -78,7 +76,7 @@ end
 
 -- Layer i, whose answer alone is kept: without gradients the next layer uses the same memory again, so that many rows
 -- fit. (Where steps are recorded, memory is the recording's.)
-local function between(self, i, x, mask, out) check(C.dm_cast(out.c, self:run(self.paths[i], self[i], x, mask).c)) end
+local function between(self, i, x, mask, out) out:assign(self:run(self.paths[i], self[i], x, mask)) end
 
 --- x [B, S, C], mask i32 [B, S] or nil -> [B, S, C], or [R, C] where rows (i32 [R]) says which are wanted in the end.
 function Encoder:forward(x, mask, rows)

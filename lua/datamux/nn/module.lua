@@ -5,10 +5,9 @@
 -- decayed ones first, each aligned to 64 elements. Optimiser, norm and save are then single calls over the block.
 -- Under scope.precision 'bf16' the ops read a bf16 copy of the values, which the optimiser writes with them.
 -- Tying is sharing the tensor. Paths follow Hugging Face: encoder.layer.3.attention.qkv.weight.
-local core = require 'datamux.ffi'
+local fault = require 'datamux.fault'
 local scope = require 'datamux.scope'
 local Tensor = require 'datamux.tensor'
-local C, check = core.C, core.check
 
 local Module = {}
 Module.__index = Module
@@ -161,8 +160,8 @@ end
 function Module:refresh()
   local block = self.block
   if not block.copy then return end
-  check(C.dm_cast(block.copy.c, block.p.c))
-  for _, e in ipairs(block.buffers) do check(C.dm_cast(e.tensor.c, e.master.c)) end
+  block.copy:assign(block.p)
+  for _, e in ipairs(block.buffers) do e.tensor:assign(e.master) end
 end
 
 --- Number of trained values.
@@ -185,9 +184,9 @@ function Module:settle()
   for _, e in ipairs(self.block.list) do
     local t = e.tensor
     if not t.grad then
-      check(C.dm_zero(t.store.c))
+      t.store:zero()
     elseif t.zero_grad then
-      check(C.dm_zero(t.zero_grad.c))
+      t.zero_grad:zero()
     end
     t.grad = nil
   end
@@ -213,7 +212,7 @@ end
 
 --- Runs the child under `name` of the path that error messages show.
 function Module:run(name, child, ...)
-  local path = core.path
+  local path = fault.path
   path[#path + 1] = name
   local y = child:forward(...)
   path[#path] = nil

@@ -1,5 +1,6 @@
 -- registry.lua -- class Registry: strategies by name; the library's own are loaded at first use, recipes add theirs.
 local errors = require 'datamux.errors'
+local raise = require('datamux.fault').raise
 
 local Registry = {}
 Registry.__index = Registry
@@ -26,8 +27,6 @@ function Registry:follow(list)
   for _, name in ipairs(self.names) do append(list, name) end
   self.following[#self.following + 1] = list
 end
-
-local function raise(text) require('datamux.ffi').raise(text) end
 
 --- Adds a strategy; a name a recipe registered before is replaced. Raises for a name of the library, or a spec that
 --- lacks a field.

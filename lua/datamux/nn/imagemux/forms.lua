@@ -3,8 +3,6 @@
 --   matrices  on the pixels; the sum of N products is one product with the matrices side by side, [HW, N HW]
 --   keys      elementwise on the pixels, [N, HW]
 -- make(t, seed, site, o) fills the tensor; trained: whether it is a parameter even without mux.learn.
-local ffi = require 'ffi'
-local core = require 'datamux.ffi'
 local conv = require 'datamux.ops.conv'
 local linear = require 'datamux.ops.linear'
 local mux = require 'datamux.ops.mux'
@@ -65,7 +63,7 @@ end
 --- Fills the matrices from one [HW, HW] list (row-major, a C array of doubles) for each instance: of(i), i from 0.
 function M.side_by_side(t, o, of)
   local area = o.height * o.width
-  local all = ffi.new(core.real .. '[?]', area * o.n * area)
+  local all = t:room()
   for i = 0, o.n - 1 do
     local a = of(i)
     for r = 0, area - 1 do

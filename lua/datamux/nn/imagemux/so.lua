@@ -1,9 +1,8 @@
 -- so -- a fixed random rotation of the pixel space for each instance: Haar-distributed in SO(HW).
 local ffi = require 'ffi'
-local core = require 'datamux.ffi'
 local Tensor = require 'datamux.tensor'
 local forms = require 'datamux.nn.imagemux.forms'
-local C, check = core.C, core.check
+local orthonormal = require 'datamux.ops.orthonormal'
 
 -- Sign of the determinant of a [n, n], which is used up: elimination with pivots.
 local function sign(a, n)
@@ -36,7 +35,7 @@ return forms.matrices(function(t, seed, site, o)
   forms.side_by_side(t, o, function(i)
     for k = 0, n * n - 1 do a[k] = values[i * n * n + k] end
     ffi.copy(copy, a, size)
-    check(C.dm_orthonormal(a, n))
+    orthonormal.rows(a, n)
     if sign(copy, n) < 0 then                  -- a reflection: the last row turned round is a rotation
       for k = n * n - n, n * n - 1 do a[k] = -a[k] end
     end

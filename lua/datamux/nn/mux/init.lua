@@ -126,12 +126,11 @@ end
 --- o: { n, width, norm, overlap, learn }. Raises E208 for a recipe's own that returns no keys.
 function M.declare(self, name, kind, o)
   local Tensor = require 'datamux.tensor'
-  local ffi, core = require 'ffi', require 'datamux.ffi'
   local shape, fill = keys_of(kind, o)
   local n = 1
   for _, size in ipairs(shape) do n = n * size end
   local function make(t, seed, site)
-    local v = ffi.new(core.real .. '[?]', n)
+    local v = t:room()
     local function normals(count, k)
       return Tensor.lasting({ count }, 'f32'):normal(0, 1, seed, site + 65536 * (k or 0)):host()
     end

@@ -2,12 +2,12 @@
 -- by U: K_i = U P_i H^T with P_i keeping C / N coordinates. What instances leave behind is exactly orthogonal.
 -- Source: MUX-PLM's program (Murahari et al. 2023), random orthogonal low-rank multiplexing.
 local ffi = require 'ffi'
-local core = require 'datamux.ffi'
+local orthonormal = require 'datamux.ops.orthonormal'
 
 local function rotation(z, c)
   local a = ffi.new('double[?]', c * c)
   for k = 0, c * c - 1 do a[k] = z[k] end
-  core.check(core.C.dm_orthonormal(a, c))
+  orthonormal.rows(a, c)
   return a
 end
 

@@ -1,7 +1,7 @@
 -- ortho.lua -- an orthogonal matrix for each instance, Haar-distributed: Gram-Schmidt of independent normals.
 -- Source: DataMUX (Murahari et al. 2022), random orthogonal multiplexing.
 local ffi = require 'ffi'
-local core = require 'datamux.ffi'
+local orthonormal = require 'datamux.ops.orthonormal'
 
 return {
   reduce = 'sqrt',
@@ -13,7 +13,7 @@ return {
       for i = 0, o.n - 1 do
         local z = normals(size, i)
         for k = 0, size - 1 do a[k] = z[k] end
-        core.check(core.C.dm_orthonormal(a, c))
+        orthonormal.rows(a, c)
         for k = 0, size - 1 do v[i * size + k] = a[k] end
       end
     end
