@@ -2,7 +2,7 @@
 **
 ** Internal to src/ and kernels/. A backend is one table: device verbs, then the ops with the arguments of
 ** the public functions, already checked by src/op_*.c. Required means required: there is no fallback to
-** another backend, and dm_backend_missing() names a hole. A kernel trusts its arguments. */
+** another backend, and device.c names a hole. A kernel trusts its arguments. */
 #ifndef DM_BACKEND_H
 #define DM_BACKEND_H
 
@@ -183,9 +183,6 @@ struct dm_backend {
 #define DM_OPS(X) DM_TYPED_OPS(X) DM_BLOCK_OPS(X)
 
 extern const dm_backend dm_backend_cpu;
-
-/* Name of the first empty op slot, NULL when the table is full. */
-const char *dm_backend_missing(const dm_backend *b);
 
 /* What a dlopened backend is handed, so that it resolves nothing from the executable. It exports one symbol:
 ** const dm_backend *dm_backend_entry(const dm_host *). */

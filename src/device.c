@@ -24,6 +24,24 @@ static void note(const char *path, const char *reason) {
   if (n_candidates < 4) snprintf(candidates[n_candidates++], sizeof candidates[0], "cuda: %s: %s", path, reason);
 }
 
+/* Name of the first empty slot of a backend's table, NULL when it is full. */
+static const char *missing(const dm_backend *b) {
+  if (!b->open) return "open";
+  if (!b->close) return "close";
+  if (!b->takes) return "takes";
+  if (!b->alloc) return "alloc";
+  if (!b->free) return "free";
+  if (!b->room) return "room";
+  if (!b->put) return "put";
+  if (!b->get) return "get";
+  if (!b->sync) return "sync";
+  if (!b->fill) return "fill";
+#define DM_MISSING(op) if (!b->op) return #op;
+  DM_OPS(DM_MISSING)
+#undef DM_MISSING
+  return NULL;
+}
+
 static const dm_backend *open_object(const char *path) {
   void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!object) {
@@ -35,7 +53,7 @@ static const dm_backend *open_object(const char *path) {
   const dm_backend *(*entry)(const dm_host *);
   *(void **)&entry = dlsym(object, "dm_backend_entry");
   const dm_backend *b = entry ? entry(&host) : NULL;
-  const char *hole = b && b->abi == DM_ABI ? dm_backend_missing(b) : NULL;
+  const char *hole = b && b->abi == DM_ABI ? missing(b) : NULL;
   char reason[128];
   if (!entry) snprintf(reason, sizeof reason, "no dm_backend_entry in it");
   else if (!b) snprintf(reason, sizeof reason, "%.120s", dm_last_error());

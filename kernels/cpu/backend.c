@@ -136,23 +136,6 @@ static dm_status cpu_fill(dm_device *d, dm_tensor *t, double v) {
 
 const char *dm_gemm_library(void) { return cpu_gemm_library(); }
 
-const char *dm_backend_missing(const dm_backend *b) {
-  if (!b->open) return "open";
-  if (!b->close) return "close";
-  if (!b->takes) return "takes";
-  if (!b->alloc) return "alloc";
-  if (!b->free) return "free";
-  if (!b->room) return "room";
-  if (!b->put) return "put";
-  if (!b->get) return "get";
-  if (!b->sync) return "sync";
-  if (!b->fill) return "fill";
-#define DM_MISSING(op) if (!b->op) return #op;
-  DM_OPS(DM_MISSING)
-#undef DM_MISSING
-  return NULL;
-}
-
 /* The ops over bf16: the files of kernels/cpu built a second time (cpu.h); the f64 twin has none. */
 #ifdef DM_REAL
 #define BF16_OPS NULL
