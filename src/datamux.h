@@ -117,7 +117,6 @@ enum { DM_CAPTURE_BEGIN = 0, DM_CAPTURE_END = 1, DM_CAPTURE_FORGET = 2 };
 dm_status dm_device_capture(dm_device *d, int32_t what, void **graph);
 dm_status dm_device_replay(dm_device *d, void *graph);
 
-/* Waits until the device has done what it was given; an error of work in flight comes up here. Errors: EDEVICE. */
 /* Work for a later step beside the step that runs, on a device that does both at once (CUDA). From BEGIN to END all that
 ** is asked for belongs to `place`: puts, which go through pinned memory, fills, casts; ops that need scratch memory are
 ** refused. USE: what is asked for from here on comes after the place's END. DONE: the next BEGIN of the place comes after
@@ -126,7 +125,7 @@ dm_status dm_device_replay(dm_device *d, void *graph);
 enum { DM_AHEAD_BEGIN = 0, DM_AHEAD_END = 1, DM_AHEAD_USE = 2, DM_AHEAD_DONE = 3 };
 dm_status dm_device_ahead(dm_device *d, int32_t what, int32_t place);
 
-/* Waits until all that was asked for is done. */
+/* Waits until the device has done what it was given; an error of work in flight comes up here. Errors: EDEVICE. */
 dm_status dm_device_sync(dm_device *d);
 
 /* Moments in the order of the device's own work, numbered by the caller from 0 below DM_MARKS: mark notes one after all

@@ -1,5 +1,5 @@
-// text_sentencepiece.cc -- the one C++ file: four functions over libsentencepiece, for lua/datamux/text/sentencepiece.lua.
-// They have their own cdef there, since the library is optional; no exception leaves this file.
+// text_sentencepiece.cc -- the one C++ file: seven functions over libsentencepiece, declared a second time in
+// lua/datamux/text/sentencepiece.lua, since the library is optional; no exception leaves this file.
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
