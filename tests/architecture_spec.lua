@@ -23,17 +23,19 @@ local function lines(path)
 end
 
 -- Floor of a Lua module: it may require modules of its own floor or below. What stands nowhere here is the programme,
--- on the top floor.
+-- on the top floor; import/use.lua is of it, for it makes a configuration.
 local floors = {
   { 'ffi', 'fault', 'profile', 'plural', 'errors' }, { 'scope' }, { 'tensor' }, { 'tape', 'ops/' }, { 'nn/' },
-  { 'json', 'sys', 'sums', 'schedule', 'optim', 'safetensors', 'checkpoint', 'metrics', 'models/', 'data/', 'text/' },
+  { 'json', 'sys', 'sums', 'schedule', 'optim', 'safetensors', 'pickle', 'checkpoint', 'metrics', 'models/', 'data/', 'text/',
+    'import', 'import/names', 'import/tokenizer' },
 }
 
 local function floor(path)
-  local name = path:match 'datamux/(.*)%.lua$' or path
+  local name = (path:match 'datamux/(.*)%.lua$' or path):gsub('/init$', '')
   for level, list in ipairs(floors) do
     for _, prefix in ipairs(list) do
-      if name == prefix or (prefix:sub(-1) == '/' and name:sub(1, #prefix) == prefix) then return level end
+      local within = prefix:sub(-1) == '/' and (name .. '/'):sub(1, #prefix) == prefix
+      if name == prefix or within then return level end
     end
   end
   return #floors + 1

@@ -72,9 +72,27 @@ function actions.rm(o)
   return 0
 end
 
+-- info of a model of another program: what it is, and what became of each tensor.
+local function info_published(o)
+  local import, json, plural = require 'datamux.import', require 'datamux.json', require 'datamux.plural'
+  local m = import.load(o.model)
+  local p = m.options
+  if o.json then
+    print(json.encode { path = o.model, published = true, architecture = p.arch, n = p.n or 1, demux = p.demux,
+      output = p.output, classes = p.classes, parameters = m.model:count(), tensors = json.list(m.report.loaded) })
+    return 0
+  end
+  print(('published model %s: %s, %s of %d%s'):format(o.model, p.arch, plural.of(p.layers, 'layer'), p.width, p.demux
+    and (', N = %d, %s demultiplexer, %s, %d classes'):format(p.n, p.demux, p.output, p.classes)
+    or p.output and (', %s, %d classes'):format(p.output, p.classes) or ', no head'))
+  print(('%.1f M parameters'):format(m.model:count() / 1e6))
+  print(import.report(m.report))
+  print(tostring(m.model))
+  return 0
+end
+
 function actions.info(o)
-  local published = require 'datamux.import.command'
-  if published.has(o.model) then return published.info(o) end
+  if require('datamux.import').is(o.model) then return info_published(o) end
   local saved, json = require 'datamux.saved', require 'datamux.json'
   local m = saved.load(o.model)
   if o.json then
@@ -117,7 +135,22 @@ function actions.quantize(o)
   return 0
 end
 
-function actions.convert(o) return require('datamux.import.command').convert(o) end
+function actions.convert(o)
+  local errors, import = require 'datamux.errors', require 'datamux.import'
+  local to = o.to_folder or o.to
+  if not to then
+    errors.raise('E200', { what = 'the new folder is missing, expected one after the model',
+      fix = ('datamux model convert %s NEW_FOLDER'):format(o.model) })
+  end
+  local config = require('datamux.sys').read(o.model .. '/config.json') or ''
+  if require('datamux.saved').run_of(o.model) or config:find '"datamux"%s*:' then
+    errors.raise('E706', { what = ("'%s' is a model of datamux, expected one of another program"):format(o.model),
+      fix = ('datamux model export %s --to %s'):format(o.model, to) })
+  end
+  print(import.report(import.convert(o.model, to)))
+  print(to)
+  return 0
+end
 
 function actions.card(o)
   io.write(require('datamux.saved').card_of(o.model))
