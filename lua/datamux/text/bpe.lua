@@ -182,8 +182,7 @@ end
 --- <s> text </s>, at most `max` ids; and whether some were cut off.
 function Bpe:encode(text, max)
   local ids = self:ids(text)
-  local cut = max ~= nil and #ids + 2 > max
-  for i = #ids, cut and math.max(max - 2, 0) + 1 or #ids + 1, -1 do ids[i] = nil end
+  local cut = lines.truncate(ids, max and max - 2)
   return wrap(self, ids), cut
 end
 

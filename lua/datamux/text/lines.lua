@@ -115,6 +115,13 @@ function M.encode_sentences(tok, sentences, o)
            words = first.n, cut = cut }
 end
 
+--- Cuts a list to at most `room` entries (nil: any number). Returns whether anything was cut.
+function M.truncate(list, room)
+  if not room or #list <= room then return false end
+  for i = #list, math.max(room, 0) + 1, -1 do list[i] = nil end
+  return true
+end
+
 --- Cuts two lists so that together they have at most `room` entries, from the longer one each time. Returns whether
 --- anything was cut.
 function M.truncate_pair(a, b, room)
@@ -127,8 +134,16 @@ function M.truncate_pair(a, b, room)
   return cut
 end
 
---- <s> a </s> b, at most `max` ids, cut from the longer one; and whether some were cut off. For tokenizers whose texts
---- have no </s> of their own.
+--- <s> text, at most `max` ids; and whether some were cut off. For tokenizers whose texts have no </s> of their own.
+function M.encode(tok, text, max)
+  local ids = tok:ids(text)
+  local cut = M.truncate(ids, max and max - 1)
+  table.insert(ids, 1, tok.bos)
+  return ids, cut
+end
+
+--- <s> a </s> b, at most `max` ids, cut from the longer one; and whether some were cut off. For the same
+--- tokenizers.
 function M.encode_pair(tok, a, b, max)
   local first, second = tok:ids(a), tok:ids(b)
   local cut = max and M.truncate_pair(first, second, max - 2) or false

@@ -75,17 +75,8 @@ function SentencePiece:ids(text)
   return out
 end
 
---- Ids of a text with <s> in front, at most `max`; and whether some were cut off.
-function SentencePiece:encode(text, max)
-  local ids = self:ids(text)
-  local cut = max ~= nil and #ids + 1 > max
-  for i = #ids, cut and max or #ids + 1, -1 do ids[i] = nil end
-  table.insert(ids, 1, self.bos)
-  return ids, cut
-end
-
-SentencePiece.encode_lines, SentencePiece.encode_sentences, SentencePiece.encode_pair =
-  lines.encode_lines, lines.encode_sentences, lines.encode_pair
+SentencePiece.encode, SentencePiece.encode_pair = lines.encode, lines.encode_pair
+SentencePiece.encode_lines, SentencePiece.encode_sentences = lines.encode_lines, lines.encode_sentences
 
 --- The text of ids; specials are left out.
 function SentencePiece:decode(ids)

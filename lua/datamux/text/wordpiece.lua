@@ -139,8 +139,7 @@ end
 --- [CLS] text [SEP], at most `max` ids; and whether some were cut off.
 function WordPiece:encode(text, max)
   local ids = self:ids(text)
-  local cut = max ~= nil and #ids + 2 > max
-  for i = #ids, cut and math.max(max - 2, 0) + 1 or #ids + 1, -1 do ids[i] = nil end
+  local cut = lines.truncate(ids, max and max - 2)
   table.insert(ids, 1, self.bos)
   ids[#ids + 1] = self.eos
   return ids, cut

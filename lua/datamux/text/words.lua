@@ -62,17 +62,8 @@ function Words:ids(text)
   return ids
 end
 
---- Ids of a text with <s> in front, at most `max`; and whether some were cut off.
-function Words:encode(text, max)
-  local ids = self:ids(text)
-  local cut = max ~= nil and #ids + 1 > max
-  for i = #ids, cut and max or #ids + 1, -1 do ids[i] = nil end
-  table.insert(ids, 1, self.bos)
-  return ids, cut
-end
-
-Words.encode_lines, Words.encode_sentences, Words.encode_pair =
-  lines.encode_lines, lines.encode_sentences, lines.encode_pair
+Words.encode, Words.encode_pair = lines.encode, lines.encode_pair
+Words.encode_lines, Words.encode_sentences = lines.encode_lines, lines.encode_sentences
 
 --- The words of a list of ids; specials in angle brackets.
 function Words:decode(ids)
