@@ -53,6 +53,12 @@ end
 --- A number, or - where there is none.
 function M.number(v, format) return type(v) == 'number' and (format or '%.4f'):format(v) or '-' end
 
+--- A count, its thousands apart: 12,400,000.
+function M.grouped(n)
+  local text = ('%.0f'):format(n):reverse():gsub('(%d%d%d)', '%1,'):reverse()
+  return (text:gsub('^,', ''))
+end
+
 --- Bytes as a person reads them: 512 B, 3.4 MB.
 function M.bytes(n)
   if n < 1000 then return ('%d B'):format(n) end

@@ -157,11 +157,6 @@ local function fit(parts, separator, room)
   end
 end
 
-local function grouped(v)
-  local text = ('%.0f'):format(v):reverse():gsub('(%d%d%d)', '%1,'):reverse()
-  return (text:gsub('^,', ''))
-end
-
 local function short(v) return v >= 10000 and ('%.1fk'):format(v / 1000) or ('%.0f'):format(v) end
 
 local function bar(fraction, width)
@@ -192,7 +187,7 @@ local function live(self, now)
   local r, parts, room = now.r, {}, self.columns() - 1
   local function add(rank, form, ...) parts[#parts + 1] = { form:format(...), rank } end
   add(3, '%3.0f%% %s %s', 100 * r.step / self.total, bar(r.step / self.total, room < 100 and 10 or 24), self.name)
-  add(0, '%s/%s', grouped(r.step), grouped(self.total))
+  add(0, '%s/%s', columns.grouped(r.step), columns.grouped(self.total))
   if r.epoch then add(7, 'epoch %.2f', r.epoch) end
   add(0, 'loss %.4f', now.loss)
   if now.task then add(8, 'task %.4f', now.task) end
@@ -245,7 +240,7 @@ local function row(self, e)
     cells[#cells + 1] = { ('%' .. width .. 's'):format(form and form:format(v) or v), rank }
   end
   add(2, 6, 'epoch', '%.2f', seen.r.epoch)
-  add(0, 7, 'step', nil, grouped(e.step))
+  add(0, 7, 'step', nil, columns.grouped(e.step))
   add(1, 7, 'loss', '%.4f', seen.loss)
   add(4, 7, 'task', '%.4f', seen.task)
   add(5, 7, 'retr', '%.4f', seen.retrieval)
@@ -253,7 +248,7 @@ local function row(self, e)
   local name = e.metric and 'dev ' .. e.metric or 'held-out retrieval'
   add(0, #name, name, '%.4f', e.value or e.retrieval)
   add(0, 9, 'best', '%s', e.highest and ('%.4f%s'):format(e.highest, e.best and '*' or ' '))
-  add(6, 9, 'ex/s', nil, grouped(seen.r.ex_s))
+  add(6, 9, 'ex/s', nil, columns.grouped(seen.r.ex_s))
   add(1, 8, 'time', nil, clock(e.seconds))
   local head = fit(heads, ' ', self.columns() - 1)
   if head ~= self.head then

@@ -83,15 +83,11 @@ local function glue_file(o, name)
   return cache.find(spec.folder, spec.files and spec.files[split] or split .. '.tsv')
 end
 
-local function thousands(n)
-  local s = ('%d'):format(n)
-  return (s:reverse():gsub('(%d%d%d)', '%1,'):reverse():gsub('^,', ''))
-end
-
 -- "12,400,000 texts · 36.4k/s · padding 12.0 % · truncated 0.4 %"
 local function line(figures, more, seconds)
+  local columns, plural = require 'datamux.columns', require 'datamux.plural'
   local done = figures.records - figures.skipped
-  local out = { ('%s %s'):format(thousands(done), require('datamux.plural').noun(done, 'text')),
+  local out = { ('%s %s'):format(columns.grouped(done), plural.noun(done, 'text')),
     ('%.0f/s'):format(done / math.max(seconds, 1e-9)),
     ('padding %.1f %%'):format(100 * (1 - more.tokens / math.max(more.places, 1))),
     ('truncated %.1f %%'):format(100 * more.truncated / math.max(more.texts, 1)) }
