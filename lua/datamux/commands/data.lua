@@ -1,5 +1,7 @@
 -- commands/data.lua -- the data sets: what is known and here, downloads, looking at them, checksums, own copies;
 -- packing them (and models) for a machine without a network, removing them.
+local emit = require('datamux.commands').emit
+
 local M = { name = 'data', summary = 'get, list, look at, verify, add, pack and remove data sets' }
 
 -- Seconds of "30d".
@@ -94,11 +96,6 @@ local function find(name, others)
   for _, other in ipairs(others or {}) do names[#names + 1] = other end
   errors.raise('E219', { what = ("unknown data set '%s'"):format(name), near = errors.nearest(name, names),
                          fix = 'datamux data ls' })
-end
-
-local function emit(o, value, text)
-  print(o.json and require('datamux.json').encode(value, true) or text)
-  return 0
 end
 
 local actions = {}

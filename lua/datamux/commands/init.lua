@@ -56,6 +56,12 @@ function M.get(name)
   end
 end
 
+--- Prints what a command found, as JSON where o.json asks for it, else as text; returns the exit code 0.
+function M.emit(o, value, text)
+  print(o.json and require('datamux.json').encode(value, true) or text)
+  return 0
+end
+
 -- Options that several commands take: how a parser gets each.
 local shared = {
   device = function(p) p:option('-d --device', 'auto, cpu, cuda or cuda:N'):argname 'DEVICE' end,

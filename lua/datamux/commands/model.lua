@@ -48,13 +48,8 @@ function actions.ls(o)
     rows[#rows + 1] = { m.name, kind_of(m.folder), columns.bytes(m.bytes), m.complete and (m.commit or '-'):sub(1, 12)
       or 'broken off', m.folder }
   end
-  if o.json then
-    print(json.encode(json.list(list), true))
-  else
-    print(#list > 0 and columns.text(rows) or 'no models in the cache (datamux model get NAME); those of runs: datamux '
-      .. 'runs ls')
-  end
-  return 0
+  return require('datamux.commands').emit(o, json.list(list), #list > 0 and columns.text(rows)
+    or 'no models in the cache (datamux model get NAME); those of runs: datamux runs ls')
 end
 
 function actions.get(o)

@@ -1,4 +1,6 @@
 -- commands/runs.lua -- the runs that are there: list, show, compare, export, remove.
+local emit = require('datamux.commands').emit
+
 local M = { name = 'runs', summary = 'list, show, compare, export and remove runs' }
 
 local RUN = 'a folder of a run, NAME/latest, NAME, or an id'
@@ -38,11 +40,6 @@ local function facts(run)
   return { name = run.name, id = run.id, dir = run.dir, state = s.state, step = s.step, accuracy = report.accuracy,
            std = report.std, retrieval = report.retrieval, seconds = report.seconds, resume = s.resume, tags = tags,
            tagged = tagged ~= '' and tagged or nil }
-end
-
-local function emit(o, value, text)
-  print(o.json and require('datamux.json').encode(value, true) or text)
-  return 0
 end
 
 local actions = {}
