@@ -3,24 +3,20 @@
 -- convolution has 10 channels with a multiplexer and 6 in the plain network.
 local Module = require 'datamux.nn.module'
 local Conv = require 'datamux.nn.conv'
-local Linear = require 'datamux.nn.linear'
 local Image = require 'datamux.models.image'
-local fan_in = require 'datamux.nn.fan_in'
 local conv = require 'datamux.ops.conv'
 local point = require 'datamux.ops.point'
 local shape = require 'datamux.ops.shape'
 
 local LeNet = Module.class 'LeNet'
 
-local function dense(c, d) return Linear.new(c, d, { act = 'tanh', init = fan_in(c), bias_init = fan_in(c) }) end
-
 local function features(channels, plain)
   local self = Module.init(LeNet, { width = 84 })
   local first = plain and 6 or 10
   self:child('c1', Conv.new(channels, first, 3))
   self:child('c3', Conv.new(first, 16, 4))
-  self:child('c5', dense(16 * 3 * 3, 120))          -- a 3 x 3 convolution of 3 x 3 pixels: a linear layer
-  self:child('f6', dense(120, self.width))
+  self:child('c5', Image.dense(16 * 3 * 3, 120))          -- a 3 x 3 convolution of 3 x 3 pixels: a linear layer
+  self:child('f6', Image.dense(120, self.width))
   return self
 end
 

@@ -18,6 +18,12 @@ local Image = Module.class 'Image'
 
 local IGNORE = -100
 
+--- act(x w^T + b) from c to d, as these networks have it: with its first values from fan_in; act: 'tanh' (default),
+--- 'none'.
+function Image.dense(c, d, act)
+  return Linear.new(c, d, { act = act or 'tanh', init = fan_in(c), bias_init = fan_in(c) })
+end
+
 --- features(channels, plain): makes the module [B, channels, H, W] -> [B, width], with a field `width`; plain: without
 --- multiplexer. o: { n, height, width, classes, mux (a strategy's name, or 'none'), channels, learn, sign, init,
 --- reduce, loss = 'square' (tanh outputs against +-1) | 'xent' }.
@@ -32,13 +38,10 @@ function Image.new(features, o)
   end
   self:child('features', features(channels, not self.mixer))
   local width = self.features.width
-  local init = fan_in(width)
   if self.mixer then
-    self:child('demux', Linear.new(width, o.n * width, { act = 'tanh', init = init, bias_init = init }),
-      'demultiplexer')
+    self:child('demux', Image.dense(width, o.n * width), 'demultiplexer')
   end
-  self:child('out', Linear.new(width, o.classes, { act = self.square and 'tanh' or nil, init = init,
-                                                   bias_init = init }), 'output')
+  self:child('out', Image.dense(width, o.classes, self.square and 'tanh' or 'none'), 'output')
   return self
 end
 

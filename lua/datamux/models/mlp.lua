@@ -1,13 +1,9 @@
 -- mlp.lua -- a perceptron on the pixels: 100, tanh; 84, tanh.
 local Module = require 'datamux.nn.module'
-local Linear = require 'datamux.nn.linear'
 local Image = require 'datamux.models.image'
-local fan_in = require 'datamux.nn.fan_in'
 local shape = require 'datamux.ops.shape'
 
 local Perceptron = Module.class 'Perceptron'
-
-local function dense(c, d) return Linear.new(c, d, { act = 'tanh', init = fan_in(c), bias_init = fan_in(c) }) end
 
 --- x [B, channels, H, W] -> [B, 84].
 function Perceptron:forward(x)
@@ -21,8 +17,8 @@ local M = {}
 function M.new(o)
   return Image.new(function(channels)
     local self = Module.init(Perceptron, { inputs = channels * o.height * o.width, width = 84 })
-    self:child('first', dense(self.inputs, 100))
-    self:child('second', dense(100, self.width))
+    self:child('first', Image.dense(self.inputs, 100))
+    self:child('second', Image.dense(100, self.width))
     return self
   end, o)
 end
