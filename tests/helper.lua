@@ -21,6 +21,7 @@
 --   case:gradient()  bwd equals central differences of plain, overwriting and adding; two runs give equal bits
 -- h.refuses(fn, pattern): fn raises a message that matches. h.same_bits(fn): fn(), a list of numbers, is equal
 -- for 1 and 2 threads.
+local bit = require 'bit'
 local ffi = require 'ffi'
 local core = require 'datamux.ffi'
 local Tensor = require 'datamux.tensor'
@@ -85,6 +86,21 @@ local function is_array(v) return type(v) == 'table' and v.shape ~= nil and not 
 
 --- A Tensor with the values of a host array.
 function M.tensor(a) return Tensor.from(a, a.shape, a.dtype) end
+
+local pointers = { F32 = ffi.typeof 'const float *', I32 = ffi.typeof 'const int32_t *',
+                   BF16 = ffi.typeof 'const uint16_t *' }
+
+--- The values of an entry of safetensors.open as a flat list of numbers.
+function M.values(entry)
+  local p, n, out = ffi.cast(pointers[entry.dtype], entry.ptr), 1, {}
+  for _, size in ipairs(entry.shape) do n = n * size end
+  local u = ffi.new 'union { uint32_t i; float f; }'
+  for i = 0, n - 1 do
+    if entry.dtype == 'BF16' then u.i = bit.lshift(p[i], 16) end
+    out[i + 1] = tonumber(entry.dtype == 'BF16' and u.f or p[i])
+  end
+  return out
+end
 
 local function has(list, name)
   for _, v in ipairs(list or {}) do

@@ -1,6 +1,5 @@
 -- safetensors.lua -- reading and writing the safetensors format: u64 length, JSON header, bytes.
 -- Format: https://github.com/huggingface/safetensors (Apache-2.0), read from its description.
-local bit = require 'bit'
 local ffi = require 'ffi'
 local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
@@ -129,8 +128,6 @@ function M.open(path)
   return out
 end
 
-local pointers = { F32 = ffi.typeof 'const float *', I32 = ffi.typeof 'const int32_t *' }
-
 --- Copies an entry of open() into tensor t of the same shape. Returns false and the reason where it does not fit.
 function M.copy(entry, t)
   local shape = t:shape()
@@ -142,29 +139,13 @@ function M.copy(entry, t)
       table.concat(shape, ', '))
   end
   if dtype == 'F32' and core.real_size == 8 then
-    local host, p = t:host(), ffi.cast(pointers.F32, entry.ptr)
+    local host, p = t:host(), ffi.cast('const float *', entry.ptr)
     for i = 0, t:numel() - 1 do host[i] = p[i] end
     t:put(host)
   else
     t:put(entry.ptr, entry.bytes)
   end
   return true
-end
-
---- The values of an entry as a flat list of numbers (F32, BF16, I32).
-function M.values(entry)
-  local out, n = {}, entry.bytes / widths[entry.dtype]
-  if entry.dtype == 'BF16' then
-    local p, u = ffi.cast('const uint16_t *', entry.ptr), ffi.new 'union { uint32_t i; float f; }'
-    for i = 0, n - 1 do
-      u.i = bit.lshift(p[i], 16)
-      out[i + 1] = tonumber(u.f)
-    end
-    return out
-  end
-  local p = ffi.cast(pointers[entry.dtype], entry.ptr)
-  for i = 0, n - 1 do out[i + 1] = tonumber(p[i]) end
-  return out
 end
 
 return M

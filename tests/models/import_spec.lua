@@ -1,6 +1,7 @@
 -- import_spec.lua -- published models against the values in golden/import (golden/make_import.py).
 local ffi = require 'ffi'
 local dm = require 'datamux'
+local h = require 'tests.helper'
 local import = require 'datamux.import'
 local safetensors = require 'datamux.safetensors'
 local sys = require 'datamux.sys'
@@ -8,13 +9,13 @@ local sys = require 'datamux.sys'
 local GOLDEN = 'tests/golden/import/'
 
 local function int32(entry)
-  local v = safetensors.values(entry)
+  local v = h.values(entry)
   return ffi.new('int32_t[?]', #v, v)
 end
 
 -- The largest difference between a tensor and an entry of the golden file, relative to the largest value there.
 local function apart(got, entry)
-  local want, most, largest = safetensors.values(entry), 0, 0
+  local want, most, largest = h.values(entry), 0, 0
   assert.are.same(entry.shape, got:shape())
   for i, v in ipairs(got:totable()) do
     most, largest = math.max(most, math.abs(v - want[i])), math.max(largest, math.abs(want[i]))
@@ -49,10 +50,10 @@ describe('an encoder of Hugging Face', function()
   for _, arch in ipairs { 'roberta', 'bert', 'roberta_half' } do
     it(arch .. ' has the hidden states of its own class', function()
       local m, g = import.load(GOLDEN .. arch), golden(arch)
-      local mask = safetensors.values(g['in.mask'])
+      local mask = h.values(g['in.mask'])
       dm.step(function()
         local y = m.model:states(int32(g['in.ids']), 2, 6, { types = int32(g['in.types']), mask = int32(g['in.mask']) })
-        local got, want, most = y:totable(), safetensors.values(g['out.states']), 0
+        local got, want, most = y:totable(), h.values(g['out.states']), 0
         assert.are.equal(#want, #got)
         for i = 1, #want do
           if mask[math.floor((i - 1) / 8) + 1] == 1 then most = math.max(most, math.abs(got[i] - want[i])) end
@@ -154,7 +155,7 @@ describe('a multiplexed checkpoint', function()
         local off = apart(m.model:logits(ids, 2, 6), g['out.logits'])
         assert.is_true(off < 1e-4, off)
         local recall = m.model:recall(ids, 2, 6)
-        local cols, want, most = recall:cols(), safetensors.values(g['out.recall']), 0
+        local cols, want, most = recall:cols(), h.values(g['out.recall']), 0
         local got = recall:totable()
         for k, v in ipairs(want) do
           local row, col = math.floor((k - 1) / 60), (k - 1) % 60

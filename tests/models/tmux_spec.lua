@@ -25,7 +25,7 @@ local function load(m, golden)
 end
 
 local function int32(golden, name)
-  local v = safetensors.values(golden.tensors[name])
+  local v = h.values(golden.tensors[name])
   return ffi.new('int32_t[?]', #v, v), v
 end
 
@@ -59,7 +59,7 @@ end
 for _, kind in ipairs { 'unbind', 'index' } do
   describe('T-MUX with the ' .. kind .. ' demultiplexer', function()
     local golden = safetensors.open('tests/golden/tmux_' .. kind .. '.safetensors')
-    local function values(name) return safetensors.values(golden.tensors[name]) end
+    local function values(name) return h.values(golden.tensors[name]) end
 
     it('gives the states, logits and losses of PyTorch', function()
       local m = model(kind)

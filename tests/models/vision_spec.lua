@@ -7,7 +7,7 @@ local Optimiser = require 'datamux.optim'
 
 local imagemux, Mixer = dm.nn.imagemux, dm.nn.Mixer
 local golden = safetensors.open 'tests/golden/images.safetensors'
-local function values(name) return safetensors.values(golden.tensors[name]) end
+local function values(name) return h.values(golden.tensors[name]) end
 
 local function build(o)
   o.reduce = o.reduce or 'sum'

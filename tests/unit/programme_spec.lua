@@ -3,6 +3,7 @@ local ffi = require 'ffi'
 local cjson = require 'cjson'
 local dm = require 'datamux'
 local core = require 'datamux.ffi'
+local h = require 'tests.helper'
 local json = require 'datamux.json'
 local plural = require 'datamux.plural'
 local recipe = require 'datamux.recipe'
@@ -104,9 +105,9 @@ describe('safetensors', function()
     saved()
     local f = safetensors.open(path)
     assert.are.same({ made = 'here' }, f.metadata)
-    assert.are.same({ 1, 2, 3, 4 }, safetensors.values(f.tensors.b))
-    assert.are.same({ 5, -6 }, safetensors.values(f.tensors.a))
-    assert.are.same({ 0.5, 0.5, 0.5 }, safetensors.values(f.tensors.c))
+    assert.are.same({ 1, 2, 3, 4 }, h.values(f.tensors.b))
+    assert.are.same({ 5, -6 }, h.values(f.tensors.a))
+    assert.are.same({ 0.5, 0.5, 0.5 }, h.values(f.tensors.c))
     assert.are.same({ 2, 2 }, f.tensors.b.shape)
     local t = dm.zeros(2, 2)
     assert.is_true(safetensors.copy(f.tensors.b, t))
@@ -121,7 +122,7 @@ describe('safetensors', function()
     local entry = safetensors.open(path).tensors.b
     collectgarbage()
     collectgarbage()
-    assert.are.same({ 1, 2, 3, 4 }, safetensors.values(entry))
+    assert.are.same({ 1, 2, 3, 4 }, h.values(entry))
   end)
 
   it('refuses files that are cut off, overlap, or are something else', function()
