@@ -26,8 +26,8 @@ end
 -- on the top floor; import/use.lua is of it, for it makes a configuration.
 local floors = {
   { 'ffi', 'fault', 'profile', 'plural', 'errors' }, { 'scope' }, { 'tensor' }, { 'tape', 'ops/' }, { 'nn/' },
-  { 'json', 'sys', 'sums', 'schedule', 'optim', 'safetensors', 'pickle', 'checkpoint', 'metrics', 'models/', 'data/', 'text/',
-    'import', 'import/names', 'import/tokenizer' },
+  { 'json', 'sys', 'sums', 'schedule', 'optim', 'safetensors', 'pickle', 'checkpoint', 'metrics', 'models/', 'data/',
+    'text/', 'import', 'import/names', 'import/tokenizer' },
 }
 
 local function floor(path)
