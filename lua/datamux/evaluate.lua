@@ -153,22 +153,6 @@ end
 
 -- -- answers -----------------------------------------------------------------------------------------------------
 
-local function argmax(v, at, k)
-  local best, value = 0, v[at]
-  for j = 1, k - 1 do
-    if v[at + j] > value then best, value = j, v[at + j] end
-  end
-  return best, value
-end
-
--- -log of the probability of class `label`, and the probability of the largest.
-local function nll(v, at, k, label)
-  local _, largest = argmax(v, at, k)
-  local sum = 0
-  for j = 0, k - 1 do sum = sum + math.exp(v[at + j] - largest) end
-  return math.log(sum) + largest - v[at + label], 1 / sum
-end
-
 -- A view holds lists with what the metrics need of every example; `some` views a choice of them, gathered as needed.
 
 local lists = { gold = true, got = true, confidence = true, nll = true, sentences = true }
@@ -192,8 +176,9 @@ Labels.__index = Labels
 local function view_labels(set, out)
   local v = setmetatable({ gold = {}, got = {}, confidence = {}, nll = {}, K = out.K }, Labels)
   for i = 0, set.n - 1 do
-    v.gold[i + 1], v.got[i + 1] = set.labels[i], argmax(out.values, i * out.K, out.K)
-    v.nll[i + 1], v.confidence[i + 1] = nll(out.values, i * out.K, out.K, set.labels[i])
+    local best, largest, sum = outputs.best(out.values, i * out.K, out.K)
+    v.gold[i + 1], v.got[i + 1], v.confidence[i + 1] = set.labels[i], best, 1 / sum
+    v.nll[i + 1] = math.log(sum) + largest - out.values[i * out.K + set.labels[i]]
   end
   return v
 end
@@ -247,7 +232,7 @@ Tags.__index = Tags
 local function answers(set, out, o)
   local got = i32(math.max(set.word_offset[set.n], 1))
   for w = 0, set.word_offset[set.n] - 1 do
-    got[w] = set.first[w] >= 0 and argmax(out.values, set.first[w] * out.K, out.K) or o
+    got[w] = set.first[w] >= 0 and outputs.best(out.values, set.first[w] * out.K, out.K) or o
   end
   return got
 end
@@ -269,7 +254,8 @@ local function view_tags(set, out)
       gold_tags[w - from + 1], got_tags[w - from + 1] = tag_of(names, gold), tag_of(names, answer)
       s.words, s.right = s.words + 1, s.right + (gold == answer and 1 or 0)
       if set.first[w] >= 0 then
-        s.nll, s.seen = s.nll + nll(out.values, set.first[w] * out.K, out.K, gold), s.seen + 1
+        local _, largest, sum = outputs.best(out.values, set.first[w] * out.K, out.K)
+        s.nll, s.seen = s.nll + math.log(sum) + largest - out.values[set.first[w] * out.K + gold], s.seen + 1
       end
     end
     if v.entities then s.found, s.answered, s.there = metrics.entity_counts(gold_tags, got_tags) end

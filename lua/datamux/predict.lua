@@ -9,6 +9,7 @@ local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
 local lines = require 'datamux.text.lines'
 local scope = require 'datamux.scope'
+local outputs = require 'datamux.models.outputs'
 local C = core.C
 
 local M = {}
@@ -258,14 +259,7 @@ end
 
 --- Number of the best class (from 0) of answer i (from 0; for taggers the number of a token), and its probability.
 function Predictor:best(i)
-  local K, v = self.classes, self.values
-  local at = i * K
-  local best, value = 0, v[at]
-  for k = 1, K - 1 do
-    if v[at + k] > value then best, value = k, v[at + k] end
-  end
-  local sum = 0
-  for k = 0, K - 1 do sum = sum + math.exp(v[at + k] - value) end
+  local best, _, sum = outputs.best(self.values, i * self.classes, self.classes)
   return best, 1 / sum
 end
 

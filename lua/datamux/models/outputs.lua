@@ -60,6 +60,17 @@ function M.host(logits, rows)
   return v, K
 end
 
+--- Of the logits v[at .. at + K - 1]: the best class (from 0; of equals the first), its logit, and the sum of
+--- exp(v - that), so that its probability is 1 / sum.
+function M.best(v, at, K)
+  local best, largest, sum = 0, v[at], 0
+  for k = 1, K - 1 do
+    if v[at + k] > largest then best, largest = k, v[at + k] end
+  end
+  for k = 0, K - 1 do sum = sum + math.exp(v[at + k] - largest) end
+  return best, largest, sum
+end
+
 local function labels(batch, n)
   local out = i32(math.max(n, 1))
   for r = 0, n - 1 do out[r] = batch.label and batch.length[r] > 0 and batch.label[r] or M.IGNORE end
