@@ -171,6 +171,8 @@ describe('CoNLL', function()
     local plain = conll.read(file('d.conll', 'a DT\nb NN\n\nc IN\n'), { text = 1, label = 'last' })
     assert.are.same({ 'plain', { 'DT', 'IN', 'NN' }, { { 0, 2 }, { 1 } } },
       { plain.scheme, plain.label_names, plain.gold })
+    plain = conll.read(file('e.conll', 'Anna PER\nlives O\nNew LOC\n'), { text = 1, label = 'last' })
+    assert.are.same({ 'plain', { 'LOC', 'O', 'PER' }, { { 2, 1, 0 } } }, { plain.scheme, plain.label_names, plain.gold })
   end)
 
   it('gives tags to the first piece of each word, and keeps count of words cut off', function()
@@ -199,6 +201,8 @@ describe('CoNLL', function()
     refused(3, "a.conll:2: tag 'B-DOG' of 'Rex', expected one of O, B-PER", conll.read,
       file('a.conll', 'Hi O\nRex B-DOG\n'), spec)
     refused(3, 'a.conll:1: 1 column, expected words and tags', conll.read, file('a.conll', 'Hi\n'), spec)
+    refused(3, "a.conll: every tag is 'O', expected at least two different ones", conll.read,
+      file('a.conll', 'Hi O\nthere O\n'), { text = 1, label = 'last' })
     refused(3, 'a.conll: no sentences in it', conll.read, file('a.conll', '-DOCSTART- O\n\n'), spec)
     refused(3, 'a.jsonl:1: 1 tag, expected 2 as there are words', conll.read,
       file('a.jsonl', '{"tokens": ["a", "b"], "tags": ["O"]}\n'), { text = 'tokens', label = 'tags' })

@@ -1,5 +1,6 @@
 -- conll.lua -- sentences of words with tags: CoNLL-2003 (Tjong Kim Sang & De Meulder 2003), and files in its form.
--- Tags that name entities may be IOB1 (eng.train), BIO or IOBES; here they are BIO. -DOCSTART- lines are dropped.
+-- Tags that name entities may be IOB1 (eng.train), BIO or IOBES; here they are BIO. Other tags stay as they are: each,
+-- O too, is a class like any other, scored by accuracy and macro F1. -DOCSTART- lines are dropped.
 local cache = require 'datamux.data.cache'
 local errors = require 'datamux.errors'
 local metrics = require 'datamux.metrics'
@@ -82,7 +83,7 @@ local function names_of(sentences, scheme)
   local seen, names = {}, {}
   for _, tags in ipairs(sentences) do
     for _, tag in ipairs(tags) do
-      if not seen[tag] and tag ~= 'O' then
+      if not seen[tag] and (tag ~= 'O' or scheme == 'plain') then
         seen[tag] = true
         names[#names + 1] = tag
       end
@@ -140,6 +141,10 @@ function M.read(path, spec)
     for i, t in ipairs(given) do given[i] = M.to_bio(t) end
   end
   set.label_names = spec.labels or names_of(given, set.scheme)
+  if not spec.labels and #set.label_names < 2 then
+    errors.raise('E301', { what = ("%s: every tag is '%s', expected at least two different ones"):format(path,
+      set.label_names[1]), fix = 'check that this is the right file, and task.label its column of tags' })
+  end
   local number = {}
   for k, name in ipairs(set.label_names) do number[name] = k - 1 end
   set.gold = {}
