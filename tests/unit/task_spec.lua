@@ -206,6 +206,10 @@ describe('CoNLL', function()
     refused(3, 'a.conll: no sentences in it', conll.read, file('a.conll', '-DOCSTART- O\n\n'), spec)
     refused(3, 'a.jsonl:1: 1 tag, expected 2 as there are words', conll.read,
       file('a.jsonl', '{"tokens": ["a", "b"], "tags": ["O"]}\n'), { text = 'tokens', label = 'tags' })
+    for list_, why in pairs { ['[]'] = 'the sentence has no words', ['["a", ""]'] = 'a word is empty' } do
+      refused(3, 'a.jsonl:2: ' .. why, conll.read, file('a.jsonl', ('{"tokens": ["a"], "tags": ["O"]}\n'
+        .. '{"tokens": %s, "tags": %s}\n'):format(list_, list_)), { text = 'tokens', label = 'tags' })
+    end
   end)
 
   it('of 2003 has the published numbers, the same from IOB1 and BIO files', function()

@@ -121,17 +121,19 @@ function M.read(path, spec)
     if not record.document then
       local w, t = cells(r, record, words, tags)
       local n = set.n + 1
+      if #w == 0 then errors.raise('E305', r:where(record) .. ': the sentence has no words') end
       for _, word in ipairs(w) do
         if type(word) ~= 'string' or reader.invalid_utf8(word) then
           errors.raise('E305', ('%s: a word is not valid UTF-8 text'):format(r:where(record)))
         end
+        if not word:find '%S' then errors.raise('E305', r:where(record) .. ': a word is empty') end
       end
       for _, tag in ipairs(t or {}) do
         if type(tag) ~= 'string' then
           errors.raise('E301', ('%s: a tag is %s, expected text'):format(r:where(record), tostring(tag)))
         end
       end
-      if #w > 0 then set.n, set.words[n], set.lines[n], given[n] = n, w, record.line, t end
+      set.n, set.words[n], set.lines[n], given[n] = n, w, record.line, t
     end
   end
   if set.n == 0 then errors.raise('E306', path .. ': no sentences in it') end
