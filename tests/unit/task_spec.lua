@@ -64,10 +64,12 @@ describe('GLUE', function()
     assert.is_nil(set.labels)
   end)
 
-  it('passes over cut-off rows of QQP, and of no other task', function()
+  it('passes over cut-off and half empty rows of QQP, and of no other task', function()
     local body = 'id\tquestion1\tquestion2\tis_duplicate\n1\ta\tb\t1\n2\tcut\n3\tc\td\t0\n'
     local set = glue.read_file('qqp', file('x.tsv', body))
     assert.are.same({ 2, 1, { 'a', 'c' } }, { set.n, set.skipped, set.texts })
+    set = glue.read_file('qqp', file('x.tsv', body .. '4\te\t\t0\n5\t \tf\t0\n'))
+    assert.are.same({ 2, 3, { 'a', 'c' } }, { set.n, set.skipped, set.texts })
     refused(3, 'x.tsv:3: 2 columns, expected 4', glue.read_file, 'rte',
       file('x.tsv', 'index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n1\ta\n'))
   end)
@@ -146,11 +148,23 @@ describe('pairs', function()
     assert.are.same({ 'a b', 'c', 'd', 'e' }, encode.texts(set))
   end)
 
-  it('without a token in either text are refused with file and line', function()
-    local set = glue.read_file('rte', file('x.tsv', 'sentence1\tsentence2\tlabel\na\tb\tentailment\n \t\tentailment\n'))
-    refused(3, 'x.tsv:3: the text has no tokens', encode.set, words, set, 10)
-    set = glue.read_file('sst2', file('y.tsv', 'sentence\tlabel\na\t1\n  \t0\n'))
+  it('without a token in one of the texts are refused with file and line', function()
+    for row, which in pairs { [' \t'] = 'first', ['a\t'] = 'second', ['\tb'] = 'first', ['a\t \v'] = 'second' } do
+      local set = glue.read_file('rte', file('x.tsv', ('sentence1\tsentence2\tlabel\na\tb\tentailment\n%s\t'
+        .. 'entailment\n'):format(row)))
+      refused(3, ('x.tsv:3: the %s text of the pair has no tokens'):format(which), encode.set, words, set, 10)
+    end
+    local set = glue.read_file('sst2', file('y.tsv', 'sentence\tlabel\na\t1\n  \t0\n'))
     refused(3, 'y.tsv:3: the text has no tokens', encode.set, words, set, 10)
+  end)
+
+  it('and texts are refused where no token of them would be left', function()
+    local set = glue.read_file('rte', file('x.tsv', 'sentence1\tsentence2\tlabel\na\tb\tentailment\n'))
+    refused(2, 'data.length is 3, expected at least 4: a token of each text and 2 special ones\n  fix: data.length=4',
+      encode.set, words, set, 3)
+    assert.are.equal(4, encode.set(words, set, 4).offset[1])
+    set.pairs = nil
+    refused(2, 'data.length is 1, expected at least 2: a token and 1 special one', encode.set, words, set, 1)
   end)
 end)
 
@@ -172,7 +186,8 @@ describe('CoNLL', function()
     assert.are.same({ 'plain', { 'DT', 'IN', 'NN' }, { { 0, 2 }, { 1 } } },
       { plain.scheme, plain.label_names, plain.gold })
     plain = conll.read(file('e.conll', 'Anna PER\nlives O\nNew LOC\n'), { text = 1, label = 'last' })
-    assert.are.same({ 'plain', { 'LOC', 'O', 'PER' }, { { 2, 1, 0 } } }, { plain.scheme, plain.label_names, plain.gold })
+    assert.are.same({ 'plain', { 'LOC', 'O', 'PER' }, { { 2, 1, 0 } } },
+      { plain.scheme, plain.label_names, plain.gold })
   end)
 
   it('gives tags to the first piece of each word, and keeps count of words cut off', function()

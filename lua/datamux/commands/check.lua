@@ -23,7 +23,7 @@ end
 -- those that `seen` has. Returns them, and the texts.
 local function split_facts(set, raw, seen)
   local f = require('datamux.data.facts').of(raw)
-  f.texts, f.truncated, f.repeated, f.shared = set.n, set.truncated or 0, 0, 0
+  f.texts, f.truncated, f.skipped, f.repeated, f.shared = set.n, set.truncated or 0, raw.skipped or 0, 0, 0
   local own, least, most = {}, math.huge, 0
   for i = 0, set.n - 1 do
     local n = set.offset and set.offset[i + 1] - set.offset[i] or 0
@@ -46,6 +46,7 @@ local function notices(train, dev, names, named)
     add('%d of %d dev texts are also in train (%.1f %%)', dev.shared, dev.texts, 100 * dev.shared / dev.texts)
   end
   for _, f in ipairs { { 'train', train }, { 'dev', dev } } do
+    if f[2].skipped > 0 then add('%d rows of %s are cut off or half empty, and left out', f[2].skipped, f[1]) end
     local share = f[2].truncated / f[2].texts
     if share > 0.05 then add('%.1f %% of the %s texts are cut off: raise data.length', 100 * share, f[1]) end
   end

@@ -1,6 +1,8 @@
 -- encode.lua -- from sets as read to sets of token ids, through the tokenised cache.
 local ffi = require 'ffi'
 local errors = require 'datamux.errors'
+local lines = require 'datamux.text.lines'
+local plural = require 'datamux.plural'
 local sys = require 'datamux.sys'
 local tokens = require 'datamux.data.tokens'
 
@@ -18,13 +20,27 @@ function M.texts(set)
   return out
 end
 
-local function refuse_empty(tok, set, out)
+-- Raises for a text without tokens, also where it is one of a pair. Sentences of words have some (see conll.read).
+local function refuse_empty(tok, set)
+  local function check(i, text, what)
+    if not lines.empty(tok, text) then return end
+    errors.raise('E305', { what = ('%s:%s: %s has no tokens'):format(set.path, set.lines and set.lines[i]
+      or ' text ' .. i, what), fix = 'write that text, or leave the line out' })
+  end
+  for i = 1, set.n do
+    check(i, set.texts[i], set.pairs and 'the first text of the pair' or 'the text')
+    if set.pairs then check(i, set.pairs[i], 'the second text of the pair') end
+  end
+end
+
+-- Raises where `length` ids leave no token of a text, or of either of a pair, between the specials.
+local function refuse_length(tok, set, length)
   local specials = #(set.pairs and tok:encode_pair('', '') or tok:encode '')
-  for i = 0, out.n - 1 do
-    if out.offset[i + 1] - out.offset[i] <= specials then
-      errors.raise('E305', ('%s:%s: the text has no tokens'):format(set.path, set.lines and set.lines[i + 1]
-        or ' text ' .. i + 1))
-    end
+  local least = specials + (set.pairs and 2 or 1)
+  if length < least then
+    errors.raise('E203', { what = ('data.length is %d, expected at least %d: %s %s'):format(length, least,
+      set.pairs and 'a token of each text and' or 'a token and', plural.of(specials, 'special one')),
+      fix = 'data.length=' .. least })
   end
 end
 
@@ -50,13 +66,16 @@ end
 --- { ids = int32[], offset = int32[n + 1], n, truncated, vocab_size } with labels = int32[n], or scores = double[n], or
 --- for words: tags = int32[] beside ids (-100 on specials and later pieces), and of every word in order gold =
 --- int32[], first = int32[] (the place of its first piece in ids, -1 where cut off), word_offset = int32[n + 1], cut
---- (words cut off). Raises (code 3) with file and line for a text without tokens.
+--- (words cut off). Raises (code 3) with file and line for a text without tokens, alone or in a pair, and (code 2) for
+--- a length that leaves none.
 function M.set(tok, set, length)
+  refuse_length(tok, set, length)
+  if set.texts then refuse_empty(tok, set) end
   local kind, whole, make
   if set.words then
-    local lines = {}
-    for i, words in ipairs(set.words) do lines[i] = table.concat(words, ' ') end
-    kind, whole = 'words', table.concat(lines, '\n')
+    local sentences = {}
+    for i, words in ipairs(set.words) do sentences[i] = table.concat(words, ' ') end
+    kind, whole = 'words', table.concat(sentences, '\n')
     make = function() return tok:encode_sentences(set.words, { max = length }) end
   else
     kind, whole = 'lines', table.concat(set.texts, '\n')
@@ -66,7 +85,6 @@ function M.set(tok, set, length)
   local made = tokens.of({ tokens.tokenizer_key(tok), sys.sha256(whole), ('%s %d'):format(kind, length) }, #whole, make)
   local out = { vocab_size = tok.vocab_size, base = made, labels = set.labels, scores = set.scores }
   for k, v in pairs(made) do out[k] = v end
-  refuse_empty(tok, set, out)
   if set.gold then with_tags(out, set) end
   return out
 end

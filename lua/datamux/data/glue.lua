@@ -1,6 +1,6 @@
 -- glue.lua -- the nine GLUE tasks' files: tab-separated, quotes are literal (Wang et al. 2019).
 -- Labels in Hugging Face's order. CoLA's files have no header, but its test file has; some rows of QQP are cut off and
--- passed over, as Hugging Face's reader does.
+-- passed over, as Hugging Face's reader does; so are the few with an empty question.
 local cache = require 'datamux.data.cache'
 local errors = require 'datamux.errors'
 local labelled = require 'datamux.data.labelled'

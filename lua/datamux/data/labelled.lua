@@ -95,18 +95,19 @@ end
 
 --- Reads a file. spec: { output = 'classify' | 'regress'; names or numbers of columns: text, pair (nil: single texts),
 --- label (nil: not read); labels (names; nil: those that occur), values (the labels as the file spells them, in the
---- order of labels), format, header, corrupt = 'skip' to pass over rows of the wrong width }. Returns
---- { n, texts, pairs, labels = int32[n] or scores = double[n], lines (line of each), label_names, path, skipped }.
---- Raises (code 3) with file and line for a row that does not fit, a label outside the set, a score that is no number,
---- text that is not UTF-8, an empty label; with the file for one without examples.
+--- order of labels), format, header, corrupt = 'skip' to pass over rows of the wrong width, and pairs with an empty
+--- text }. Returns { n, texts, pairs, labels = int32[n] or scores = double[n], lines (line of each), label_names, path,
+--- skipped }. Raises (code 3) with file and line for a row that does not fit, a label outside the set, a score that is
+--- no number, text that is not UTF-8, an empty label; with the file for one without examples.
 function M.read(path, spec)
   local r = records.open(path, { format = spec.format, header = spec.header, keep = spec.corrupt == 'skip' })
   local text, pair = r:column(spec.text), spec.pair and r:column(spec.pair)
   local label = spec.label and r:column(spec.label)
   local set = { n = 0, texts = {}, pairs = pair and {} or nil, lines = {}, path = path, skipped = 0 }
   local values = {}
+  local function half(record) return pair and not (text(record):find '%S' and pair(record):find '%S') end
   for record in r:each() do
-    if record.bad then
+    if record.bad or spec.corrupt == 'skip' and half(record) then
       set.skipped = set.skipped + 1
     else
       local n = set.n + 1

@@ -59,6 +59,11 @@ local function growing()
   return self
 end
 
+--- Whether a text has no tokens: nothing, white space, or what the tokenizer drops, which are no letters of ASCII.
+function M.empty(tok, text)
+  return not text:find '%S' or not text:find '%w' and #tok:ids(text) == 0
+end
+
 --- All texts at once: { ids = int32[], offset = int32[n + 1], n, truncated }. tok: a tokenizer; o: { max, pairs (second
 --- texts: each is encoded by encode_pair) }.
 function M.encode_lines(tok, texts, o)
