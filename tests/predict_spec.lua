@@ -312,6 +312,11 @@ describe('the filter', function()
     m.tokenizer.encode_pair = function(tok, a, b, max) return tok:encode(a .. ' ' .. b, max) end
     local path = file('t.tsv', 'premise\thypothesis\na\tb\n')
     assert.is_truthy(run(m, path, { pairs = true }):find(expected(m, 'a b'), 1, true))
+    local half = file('h.tsv', 'text\tpair\na\tb\nc\t\n \td\n')
+    local out, figures = run(m, half, { pairs = true })
+    assert.are.same({ 'c\t\t\t', ' \td\t\t', 2 }, { lines(out)[3], lines(out)[4], figures.errors })
+    refused(3, 'h.tsv:3: the second text of the pair has no tokens', run, m, half, { pairs = true, on_error = 'fail' })
+    assert.are.equal(0, select(2, run(m, half, { pairs = true, output = 'glue', submitted = m.labels })).errors)
     refused(3, 'no %-%-pair is given', run, m, file('x.tsv', 'one\ttwo\na\tb\n'), { pairs = true })
     refused(3, "no column 'nme', columns are: name, b\n  did you mean: name%?\n  fix: %-%-text name", run, m,
       file('n.tsv', 'name\tb\na\tb\n'), { text = 'nme' })

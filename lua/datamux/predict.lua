@@ -41,7 +41,8 @@ end
 
 --- A predictor for a loaded model. o: { group = 'length' | 'file' (strictly by position), ensemble = 1 (each text read
 --- so many times, in other slots beside other texts, logits averaged), truncate = 'right' | 'left' | 'fail', rows = how
---- many in a batch }. Raises (code 2) for what does not fit.
+--- many in a batch, submitted (pairs with an empty text are answered too, as a GLUE submission needs) }. Raises (code
+--- 2) for what does not fit.
 function M.new(model, o)
   o = o or {}
   local n = model.n
@@ -52,7 +53,8 @@ function M.new(model, o)
     truncate = choice('truncate', o.truncate or 'right', { 'right', 'left', 'fail' }),
     ensemble = whole('ensemble', o.ensemble or 1, 1, n), capacity = GROUPS * n,
     longest = model.config.data.length, fixed = model.config.data.fixed, multiple = model.config.data.multiple,
-    pad = model.tokenizer.pad, figures = { texts = 0, truncated = 0, tokens = 0, places = 0, forward = 0 } }, Predictor)
+    pad = model.tokenizer.pad, half = o.submitted ~= nil,
+    figures = { texts = 0, truncated = 0, tokens = 0, places = 0, forward = 0 } }, Predictor)
   self.stride = math.max(1, math.floor(n / self.ensemble))
   local size = rows * n
   self.offset, self.order, self.slot = i32(self.capacity + 1), i32(self.capacity), i32(self.capacity)
@@ -117,9 +119,12 @@ local function push(self, list, cut)
 end
 
 --- Adds a text (pair: the second of two, for pair tasks) to the window. Returns true, or false and the reason where it
---- is refused (too long with truncate = 'fail').
+--- is refused (too long with truncate = 'fail', one text of a pair empty).
 function Predictor:add(text, pair)
   assert(self.n < self.capacity, 'predict: the window is full')
+  if pair and not self.half and (lines.empty(self.tok, text) or lines.empty(self.tok, pair)) then
+    return false, ('the %s text of the pair has no tokens'):format(lines.empty(self.tok, text) and 'first' or 'second')
+  end
   local list, cut = encode(self, text, pair)
   return push(self, list, cut)
 end
