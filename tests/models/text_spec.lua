@@ -390,6 +390,12 @@ describe('what does not fit', function()
     assert.are.equal('data.length is 60: with the prefix 65 positions, expected at most model.positions = 64',
       (config { ['demux.kind'] = 'index', ['data.length'] = 60 }))
     assert.is_nil(config { ['demux.kind'] = 'mlp', ['demux.read'] = 'first', ['data.length'] = 64 })
+    assert.are.same({ 'data.length is 1: with the prefix 72 positions, expected at most model.positions = 64',
+      'mux.n=62, or model.positions=72' }, { config { ['demux.kind'] = 'index', ['mux.n'] = 70, ['data.length'] = 1 } })
+    assert.are.same({ 'data.length is 16, expected at most model.positions = 10',
+      'data.length=10, or model.positions=16' }, { config { ['model.positions'] = 10 } })
+    assert.are.same({ 'data.length is 16: embedded twice 18 positions, expected at most model.positions = 5',
+      'model.positions=18' }, { config { ['model.positions'] = 5, ['model.embed_twice'] = true } })
     assert.are.equal("mux.n is 4 with model.kind 'plain', expected 1", (config { ['model.kind'] = 'plain' }))
     assert.are.equal("demux.read is 'cls' with labels for each token, expected 'token'", (fit.read('cls', 'tag')))
     assert.are.equal("demux.read is 'token' with one answer for each text, expected cls, first, pool or mean",

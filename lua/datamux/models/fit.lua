@@ -69,6 +69,28 @@ local function refuse_kind(c, names)
     table.concat(names, ', '))
 end
 
+-- Ids that a text should have room for: RoBERTa's four specials of a pair, and a token of each.
+local SHORT = 6
+
+-- Why a text and the `prefix` in front of it need more positions than there are, and what to say instead; or nil.
+local function refuse_positions(c, prefix)
+  local length, positions = c.data.length, c.model.positions
+  local twice = c.model.embed_twice and 2 or 0
+  local need = length + prefix + twice
+  if need <= positions then return nil end
+  local with = prefix > 0 and ('with the prefix %d positions, '):format(need)
+    or twice > 0 and ('embedded twice %d positions, '):format(need)
+  local instead, room = ('model.positions=%d'):format(need), positions - prefix - twice
+  local n = c.mux.n - (need - positions)                          -- the index tokens are as many as the instances
+  if room >= SHORT then
+    instead = ('data.length=%d, or %s'):format(room, instead)
+  elseif prefix > 1 and n >= 1 then
+    instead = ('mux.n=%d, or %s'):format(n, instead)
+  end
+  return ('data.length is %d%sexpected at most model.positions = %d'):format(length, with and ': ' .. with or ', ',
+    positions), instead
+end
+
 --- Why the parts of a configuration (task, model, mux, demux, data.length) do not fit together, and what to say instead
 --- where one thing is clear; nil where they do.
 function M.refuse(c)
@@ -101,13 +123,7 @@ function M.refuse(c)
     return ("demux.key is 'mux' with mux.kind '%s', whose keys are matrices, expected 'own', or one of %s"):format(
       x.kind, with_vectors(keys)), 'demux.key=own'
   end
-  local prefix = demux.positions(d.kind, x.n, d.read)
-  local need = c.data.length + prefix + (m.embed_twice and 2 or 0)
-  if need > m.positions then
-    return ('data.length is %d: with the prefix %d positions, expected at most model.positions = %d'):format(
-      c.data.length, need, m.positions), ('data.length=%d, or model.positions=%d'):format(
-      math.max(1, m.positions - need + c.data.length), need)
-  end
+  return refuse_positions(c, demux.positions(d.kind, x.n, d.read))
 end
 
 --- Why a read-out does not suit an output ('classify', 'regress' or 'tag'), and what to say instead; or nil.
