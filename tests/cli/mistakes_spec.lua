@@ -271,6 +271,7 @@ local mistakes = {
   { 'E303', 'eval $M trian', 'did you mean: train?' },
   { 'E303', 'eval $M glue/sst2:tset', 'expected train, dev or test' },
   { 'E200', 'report accuracy --task sst3', 'did you mean: sst2?' },
+  { 'E215', 'report accuracy mux.n=5 -o $D/x', "'mux.n=5': report accuracy trains nothing" },
   { 'E217', 'report accuracy --runs $D/absent', 'no folder' },
   { 'E217', 'report accuracy $D/there', 'no finished run' },
   { 'E200', 'eval $M --ensemble 1.5', "--ensemble is '1.5', expected a whole number >= 1", fixed = 'eval --help' },
