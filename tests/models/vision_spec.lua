@@ -243,6 +243,17 @@ describe('an image multiplexer', function()
     local r = require('datamux.recipe').resolve(t, {})
     assert.are.equal('half', r.mux.kind)
   end)
+
+  it('of your own is refused with its name and line where it makes no mixture', function()
+    for what, mix in pairs {
+      ['returns nil, expected a tensor\n  where: .*vision_spec.lua:%d+'] = function() end,
+      ['returns %[2, 3, 8, 8%], expected %[B, channels, H, W%] = %[2, 1, 8, 8%]'] = function(_, t) return t end,
+    } do
+      dm.register.imagemux('wrong', { declare = function() end, mix = mix })
+      h.refuses(function() mixed(make 'wrong', x) end, "mix of mux.kind 'wrong' " .. what)
+    end
+    table.remove(imagemux.names)
+  end)
 end)
 
 -- -- the networks ----------------------------------------------------------------------------------------

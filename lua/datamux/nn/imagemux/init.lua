@@ -34,6 +34,21 @@ function M.words(name, channels)
   return spec and spec.channels and channels > 1 and ('%s x %d'):format(name, channels) or name
 end
 
+--- The mixture [B, channels, H, W] of x [B, N, H, W], by the strategy o.kind of module m (with a field `channels`).
+--- Raises E208 for a recipe's own that returns something else.
+function M.mix(m, x, o)
+  local y = M.get(o.kind).mix(m, x, o)
+  if type(y) ~= 'table' or not y.c then
+    registry:fault(o.kind, 'mix', ('returns %s, expected a tensor'):format(tostring(y)))
+  end
+  local got = table.concat(y:shape(), ', ')
+  local want = table.concat({ x:size(1), m.channels, o.height, o.width }, ', ')
+  if got ~= want then
+    registry:fault(o.kind, 'mix', ('returns [%s], expected [B, channels, H, W] = [%s]'):format(got, want))
+  end
+  return y
+end
+
 --- What does not fit between a strategy and its options, in words, or nil. o: as declare's.
 function M.refuse(name, o)
   if name == 'none' then

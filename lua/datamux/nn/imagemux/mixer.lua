@@ -16,7 +16,7 @@ local scales = {
 --- self.channels: of the mixture.
 function Mixer.new(o)
   local spec = imagemux.get(o.kind)
-  local self = Module.init(Mixer, { o = o, spec = spec, scale = scales[o.reduce or 'sum'](o.n) })
+  local self = Module.init(Mixer, { o = o, scale = scales[o.reduce or 'sum'](o.n) })
   self.channels = spec.channels and spec.channels(o) or 1
   spec.declare(self, o)
   return self
@@ -24,7 +24,7 @@ end
 
 --- x [B, N, H, W] -> [B, channels, H, W].
 function Mixer:forward(x)
-  local y = self.spec.mix(self, x, self.o)
+  local y = imagemux.mix(self, x, self.o)
   return self.scale == 1 and y or point.scale(y, self.scale)
 end
 
