@@ -210,7 +210,7 @@ files they enclose cells.]],
 A text that is not valid UTF-8 or is empty where a text is needed, a label that is empty or no number
 where one is expected. The message gives file and line. `iconv -f latin1 -t utf8` converts the most
 common case.]],
-           fix = 'correct that line; iconv -f latin1 -t utf8 converts old text' },
+           fix = 'correct that line' },
 
   E306 = { 'no examples, or too few', [[
 The file was read, and holds no example (an empty file, or only a header), or a corpus has fewer

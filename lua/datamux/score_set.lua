@@ -149,7 +149,7 @@ function M.open(model, data, o)
   end
   if (model.output == 'regress') ~= (set.scores ~= nil) or (model.output == 'tag') ~= (set.gold ~= nil) then
     errors.raise('E304', { what = ("%s does not suit the model, whose answers are of kind '%s'"):format(data,
-      model.output) })
+      model.output), fix = 'name data as the model reads them: datamux model show ' .. sys.word(model.path) })
   end
   local notices, out = {}, set
   if not model.images and model.output ~= 'regress' then notices[1] = renumber(model, set) end

@@ -74,6 +74,7 @@ describe('IDX files', function()
   it('are refused with the path and what was expected', function()
     local a, b = pair(2)
     refused(3, '/short: 3 bytes, expected at least the 16', images.read_idx, file('short', 'abc'), 3)
+    refused(3, 'header\n  fix: name the right file, or get it again', images.read_idx, dir .. '/short', 3)
     refused(3, '/magic: magic number 0x00000801, expected 0x00000803', images.read_idx,
       file('magic', idx({ 2, 3, 3 }, ('x'):rep(18), 0x801)), 3)
     refused(3, '/cut: 17 bytes after the header, expected 2 x 3 x 3 = 18', images.read_idx,

@@ -297,6 +297,10 @@ describe('a task of your own', function()
     refused(2, "'task.type' is 'sort', expected one of classify, regress, tag", try { type = 'sort' })
     refused(3, "'task.train' is 'no.tsv': there is no such file",
       try { type = 'classify', train = 'no.tsv', dev = 'd' })
+    refused(3, ("'task.train' is '%s', which is a folder, expected a file\n  fix: name a file in it"):format(dir),
+      try { type = 'classify', train = dir, dev = 'd' })
+    refused(3, "'task.dev' is '/dev/null', which is a char device, expected a file\n  fix: name a file",
+      try { type = 'classify', train = 't.tsv', dev = '/dev/null' })
     refused(3, "d.tsv:2: label is 'maybe', expected one of neg, pos",
       try { type = 'classify', train = 't.tsv', dev = 'd.tsv' })
     refused(3, "one.tsv: every label is 'maybe', expected at least two",

@@ -123,8 +123,11 @@ function M.read(path, spec)
       local n = set.n + 1
       if #w == 0 then errors.raise('E305', r:where(record) .. ': the sentence has no words') end
       for _, word in ipairs(w) do
-        if type(word) ~= 'string' or reader.invalid_utf8(word) then
-          errors.raise('E305', ('%s: a word is not valid UTF-8 text'):format(r:where(record)))
+        if type(word) ~= 'string' then
+          errors.raise('E305', ('%s: a word is %s, expected text'):format(r:where(record), tostring(word)))
+        end
+        if reader.invalid_utf8(word) then
+          errors.raise('E305', { what = r:where(record) .. ': a word is not valid UTF-8', fix = reader.to_utf8 })
         end
         if not word:find '%S' then errors.raise('E305', r:where(record) .. ': a word is empty') end
       end

@@ -23,6 +23,11 @@ local IGNORE = -100
 
 -- -- IDX files ----------------------------------------------------------------------------------------
 
+-- The fix of what is wrong with a file: it has no lines to correct.
+local ANEW = 'name the right file, or get it again: an IDX file is used as it was published'
+
+local function refuse(id, what) errors.raise(id, { what = what, fix = ANEW }) end
+
 local function big_endian(s, at)
   local a, b, c, d = s:byte(at, at + 3)
   return ((a * 256 + b) * 256 + c) * 256 + d
@@ -34,11 +39,11 @@ function M.read_idx(path, dims)
   local s = reader.text(path)
   local head = 4 + 4 * dims
   if #s < head then
-    errors.raise('E304', ('%s: %d bytes, expected at least the %d of an IDX header'):format(path, #s, head))
+    refuse('E304', ('%s: %d bytes, expected at least the %d of an IDX header'):format(path, #s, head))
   end
   local magic = big_endian(s, 1)
   if magic ~= 0x800 + dims then
-    errors.raise('E304', ('%s: magic number 0x%08x, expected 0x%08x (IDX, unsigned bytes, %d dimension%s)'):format(
+    refuse('E304', ('%s: magic number 0x%08x, expected 0x%08x (IDX, unsigned bytes, %d dimension%s)'):format(
       path, magic, 0x800 + dims, dims, dims == 1 and '' or 's'))
   end
   local out, n = { bytes = s, first = head }, 1
@@ -47,7 +52,7 @@ function M.read_idx(path, dims)
     n = n * out[d]
   end
   if #s ~= head + n then
-    errors.raise('E304', ('%s: %d bytes after the header, expected %s = %d'):format(path, #s - head,
+    refuse('E304', ('%s: %d bytes after the header, expected %s = %d'):format(path, #s - head,
       table.concat(out, ' x '), n))
   end
   return out
@@ -73,13 +78,13 @@ end
 local function read_labels(path, images_path, n, names)
   local labels, values = M.read_idx(path, 1), i32(n)
   if labels[1] ~= n then
-    errors.raise('E304', ('%s: %s, expected %d as there are images in %s'):format(path,
+    refuse('E304', ('%s: %s, expected %d as there are images in %s'):format(path,
       plural.of(labels[1], 'label'), n, images_path))
   end
   for k = 0, n - 1 do
     values[k] = labels.bytes:byte(labels.first + k + 1)
     if not names[values[k] + 1] then
-      errors.raise('E301', ('%s: label %d is %d, expected 0 .. %d'):format(path, k, values[k], #names - 1))
+      refuse('E301', ('%s: label %d is %d, expected 0 .. %d'):format(path, k, values[k], #names - 1))
     end
   end
   return values
@@ -95,7 +100,7 @@ function M.read_files(images_path, labels_path, o)
   local labels = labels_path and read_labels(labels_path, images_path, n, o.labels)
   if n == 0 then errors.raise('E306', images_path .. ': no images in it') end
   if images[2] < o.to or images[3] < o.to then
-    errors.raise('E304', ('%s: images of %d x %d, expected at least %d x %d'):format(images_path, images[2], images[3],
+    refuse('E304', ('%s: images of %d x %d, expected at least %d x %d'):format(images_path, images[2], images[3],
       o.to, o.to))
   end
   return setmetatable({ n = n, height = side, width = side, pixels = cut(images, o.from, o.to), labels = labels,

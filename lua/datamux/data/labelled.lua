@@ -8,7 +8,9 @@ local M = {}
 
 local FEW = 8                    -- labels that a message lists
 
-local function refuse(r, record, ...) errors.raise('E305', ('%s: '):format(r:where(record)) .. (...)) end
+local function refuse(r, record, why, fix)
+  errors.raise('E305', { what = ('%s: %s'):format(r:where(record), why), fix = fix })
+end
 
 -- The text in a column of a record, checked.
 local function text_of(r, record, get, name)
@@ -17,7 +19,7 @@ local function text_of(r, record, get, name)
   if type(v) ~= 'string' then
     refuse(r, record, ("column '%s' is %s, expected text"):format(name, tostring(v)))
   end
-  if reader.invalid_utf8(v) then refuse(r, record, 'the text is not valid UTF-8') end
+  if reader.invalid_utf8(v) then refuse(r, record, 'the text is not valid UTF-8', reader.to_utf8) end
   return (v:gsub('%s+$', ''))
 end
 

@@ -228,6 +228,9 @@ function M.text(path)
   return table.concat(out)
 end
 
+--- What is done about text that is not valid UTF-8: the fix of a message.
+M.to_utf8 = 'correct that line; iconv -f latin1 -t utf8 converts old text'
+
 --- Position of the first byte that is not valid UTF-8, or nil.
 function M.invalid_utf8(s)
   if not s:find('[\128-\255]') then return nil end

@@ -58,6 +58,13 @@ local function locate(name, key, folder)
   local under, file = name:match '^(.*)/([^/]+)$'
   local path, looked = cache.look(under or '.', file or name)
   if path then return path end
+  for _, there in ipairs { name, beside or nil } do
+    local kind = sys.kind(there)
+    if kind then
+      errors.raise('E303', { what = ("'%s' is '%s', which is a %s, expected a file"):format(key, name,
+        kind == 'directory' and 'folder' or kind), fix = 'name a file' .. (kind == 'directory' and ' in it' or '') })
+    end
+  end
   table.insert(looked, 1, name)
   if beside then table.insert(looked, 2, beside) end
   errors.raise('E303', ("'%s' is '%s': there is no such file\n  looked in: %s"):format(key, name,
