@@ -41,7 +41,6 @@ local M = {}
 
 local Model = {}
 Model.__index = Model
-M.Model = Model
 
 local WEIGHTS = 'model.safetensors'
 
@@ -439,6 +438,14 @@ local function refuse_bf16(d, path)
   if why then errors.raise('E215', { what = ('%s: %s, expected f32'):format(path, why), fix = 'leave out --bf16' }) end
 end
 
+--- A network as a model that answers, as load gives it, without what a file adds (path, step, scores, report, file,
+--- dtype). data: see assemble.data.
+function M.of(net, config, data)
+  return setmetatable({ model = net, tokenizer = data.tok, labels = data.label_names, n = config.mux.n,
+    output = data.output or 'classify', pairs = data.pairs or false, config = config, data = data,
+    images = fit.images(config), recorder = capture.new(config.capture) }, Model)
+end
+
 --- Loads a finished model. path: a run directory (its best weights), RUN:best, RUN:last, RUN:step-N, a folder with a
 --- link `latest`, a model folder, a folder of Hugging Face (RoBERTa or BERT with a head of classification), DataMUX or
 --- MUX-PLM, or the name of one that is in the cache (see hub.lua). o: { allow = { missing = true, unexpected = true }
@@ -468,11 +475,11 @@ function M.load(path, o)
     net, report = network(d, file, path, o.allow or {})
   end
   if o.int8 and not d.data.int8 then infer.int8(net) end
-  local dtype = (o.int8 or d.data.int8) and 'int8' or o.bf16 and 'bf16' or 'f32'
-  return setmetatable({ model = net, tokenizer = d.data.tok, labels = d.data.label_names, n = d.config.mux.n,
-    output = d.data.output or 'classify', pairs = d.data.pairs or false, config = d.config, path = path, step = step,
-    scores = not o.int8 and (scores_of(results_of(at)) or d.data.scores) or nil, report = report, file = file,
-    data = d.data, images = fit.images(d.config), recorder = capture.new(d.config.capture), dtype = dtype }, Model)
+  local m = M.of(net, d.config, d.data)
+  m.path, m.step, m.report, m.file = path, step, report, file
+  m.scores = not o.int8 and (scores_of(results_of(at)) or d.data.scores) or nil
+  m.dtype = (o.int8 or d.data.int8) and 'int8' or o.bf16 and 'bf16' or 'f32'
+  return m
 end
 
 --- The model card of a model: its README.md, or what it would be.

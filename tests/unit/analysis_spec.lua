@@ -250,6 +250,18 @@ describe('every report', function()
     assert.are.same({ 5, 5, 0 }, { row.n, row.limit, row.prefix })
   end)
 
+  it('times fresh networks of a recipe, of the sizes that are said', function()
+    local seen = {}
+    for i, row in ipairs(report('throughput --texts 40 --repeats 1 task=synthetic data.length=16 model.layers=1 '
+      .. 'model.width=32 model.heads=2').rows) do
+      assert.is_true(row.rate > 0 and row.speedup > 0)
+      seen[i] = { row.model, row.n, row.limit }
+    end
+    local want = { { '1 x 32, plain', 1, 1 } }
+    for _, n in ipairs { 1, 2, 5, 10, 20, 40 } do want[#want + 1] = { '1 x 32, hadamard + unbind', n, n } end
+    assert.are.same(want, seen)
+  end)
+
   it('leaves cells empty that nobody ran', function()
     local r = report 'paper --task sst2'
     assert.are.equal(4, #r.rows)
@@ -265,7 +277,8 @@ describe('every report', function()
                              ['accuracy --task sst2'] = 'E217', ['accuracy --task sst3'] = 'E200',
                              ['retrieval --task sst2'] = 'E217', ['accuracy --runs /nowhere'] = 'E217',
                              [('accuracy %s/model'):format(run.dir)] = 'E217', ['heads ' .. run.dir] = 'E200',
-                             ['strategies -n name=x'] = 'E200', ['heads -n model.hads=2'] = 'E201' } do
+                             ['throughput model.hads=2'] = 'E201', ['strategies -n name=x'] = 'E200',
+                             ['heads -n model.hads=2'] = 'E201' } do
       local code, out, err = command.run(('report --runs %s %s'):format(dir, words))
       assert.are.same({ 2, '' }, { code, out }, words)
       assert.is_truthy(err:find(id, 1, true), err)

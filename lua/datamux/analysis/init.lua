@@ -3,6 +3,7 @@
 -- An analysis is a file of this folder that returns
 --   { summary (one line),
 --     plan(o)           the trainings it compares, entries of datamux.campaign (optional; --train runs them),
+--     words             true: it takes key=value though it trains nothing (optional),
 --     columns           list of { key, title, format }; format '%s' aligns to the left,
 --     collect(o)        -> rows (tables by key; a key that is nil is an empty cell), more = { tables = { { title,
 --                       columns, rows }, .. }, notes = { sentence, .. }, and what picture wants } (optional),

@@ -9,7 +9,7 @@ local finished = require 'datamux.finished'
 local published = require 'datamux.published'
 local timing = require 'datamux.timing'
 
-local M = { summary = 'texts per second of the network alone against N, with the limit' }
+local M = { summary = 'texts per second of the network alone against N, with the limit', words = true }
 
 M.columns = { { 'model', 'model', '%s' }, { 'n', 'N', '%d' }, { 'rate', 'texts/s', '%.1f' }, { 'sd', 'sd', '%.1f' },
               { 'speedup', 'times plain', '%.2f' }, { 'limit', 'limit', '%.2f' }, { 'length', 'positions', '%.1f' },
@@ -31,12 +31,8 @@ local function fresh(recipe, words, known)
   known.data = known.data or assemble.data(config)
   local values = {}
   for _, e in ipairs(list) do values[e.path] = e.value end
-  local data = known.data
-  local net = require('datamux.nn.module').build(assemble.model(config, data), config.seed)
-  net:train(false)
-  return setmetatable({ model = net, tokenizer = data.tok, labels = data.label_names, n = config.mux.n,
-    output = data.output, pairs = data.pairs, config = config }, saved.Model),
-    finished.model_words(values)
+  local net = require('datamux.nn.module').build(assemble.model(config, known.data), config.seed)
+  return saved.of(net:train(false), config, known.data), finished.model_words(values)
 end
 
 -- The sizes of a recipe, plain and at every N.

@@ -204,7 +204,7 @@ function M.run(o)
   if not entries and (o.train or o.dry_run) then
     errors.raise('E200', { what = ("report %s trains nothing"):format(o.report), fix = 'leave out --train' })
   end
-  if not entries and s.words[1] then
+  if not (entries or analysis.words) and s.words[1] then
     errors.raise('E215', { what = ("'%s': report %s trains nothing that could have this value"):format(s.words[1],
       o.report), fix = 'leave it out' })
   end
