@@ -62,7 +62,7 @@ local function published_network(n, profile)
 end
 
 --- Every cell: plain, then multiplexed at N = 1 (retrieval warm-up without mixing) to 40, on SST-2 also with the
---- published network; images.
+--- published network; images with the CNN, and with the perceptron and four multiplexers.
 function M.plan(o)
   local out = {}
   local function cell(task, n, kind, recipe, words)
@@ -81,6 +81,12 @@ function M.plan(o)
   end
   cell('mnist', 1, 'plain', 'mnist_lenet.lua', {})
   for _, n in ipairs(images) do cell('mnist', n, 'n', 'mnist_cnn.lua', { 'mux.n=' .. n }) end
+  cell('mnist', 1, 'plain-mlp', 'mnist_lenet.lua', { 'model.kind=mlp' })
+  for _, kind in ipairs { 'identity', 'hadamard', 'so', 'matrix' } do
+    for _, n in ipairs(images) do
+      cell('mnist', n, 'mlp-' .. kind, 'mnist_mlp.lua', { 'mux.n=' .. n, 'mux.kind=' .. kind, 'train.steps=2000' })
+    end
+  end
   return out
 end
 
