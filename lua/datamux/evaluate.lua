@@ -51,8 +51,9 @@ local function collect(out, set, batch, q, logits)
   end
 end
 
--- Sorts a list of examples by length, keeping the order of equals.
+-- Sorts a list of examples by length, keeping the order of equals. Images have none and stay as they are.
 local function by_size(set, list)
+  if not set.offset then return end
   local place = {}
   for k, i in ipairs(list) do place[i] = k end
   table.sort(list, function(a, b)
@@ -71,7 +72,7 @@ local function repeated(set, o)
   local perm, list, rows = i32(math.max(n, 1)), {}, math.ceil(n / S)
   core.check(C.dm_shuffle(perm, n, o.grouping or GROUPING, 360, 0))
   for k = 0, n - 1 do list[k + 1] = perm[k] end
-  if o.bucket and not o.fixed and set.offset then by_size(set, list) end
+  if o.bucket and not o.fixed then by_size(set, list) end
   local order = i32(math.max(rows * N, 1))
   for r = 0, rows - 1 do
     for c = 0, N - 1 do order[r * N + c] = list[r * S + c % S + 1] or -1 end

@@ -110,6 +110,25 @@ describe('a run on images', function()
     assert.is_truthy(out:find 'images of 20 x 20')
   end)
 
+  it('is read in several slots, the answers averaged', function()
+    local model, images = dir .. '/mnist_mlp/latest', dir .. '/data/MNIST/t10k-images-idx3-ubyte'
+    local code, out, err = command.run(('eval %s --ensemble 2 --mates 1 --json'):format(model), env)
+    assert.are.equal(0, code, err)
+    local r = cjson.decode(out)
+    assert.are.equal(101, r.scored)
+    code, out, err = command.run(('report ensemble %s --groupings 1 --json'):format(model), env)
+    assert.are.equal(0, code, err)
+    local rows = cjson.decode(out).rows
+    assert.are.same({ 'beside others', r.value, 'in one row' }, { rows[2].where, rows[2].value, rows[3].where })
+    code, out, err = command.run(('predict %s %s --ensemble 2'):format(model, images), env)
+    assert.are.equal(0, code, err)
+    assert.are.equal(101, select(2, out:gsub('\n', '')))
+    code, out, err = command.run(('recipes/mnist_mlp.lua mux.n=2 train.steps=2 train.rows=16 eval.ensemble=2 '
+      .. '-o %s/e -q'):format(dir), env)
+    assert.are.equal(0, code, err)
+    assert.is_truthy(out:find('\n  ensemble   0%.%d+   %(each text in 2 slots'))
+  end)
+
   it('says what is wrong with a file', function()
     local code, _, err = command.run(('predict %s/mnist_mlp/latest'):format(dir), env)
     assert.are.equal(3, code)
