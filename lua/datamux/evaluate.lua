@@ -382,9 +382,11 @@ local function flips(viewed)
   return n > 0 and sum / n or nil
 end
 
--- Mean, standard deviation, least and most of a list.
-local function spread(values)
+--- Mean, standard deviation (of these values themselves: divided by their number), least and most of a list, as every
+--- score over groupings is told. Not numbers where the list is empty or holds an undefined value.
+function M.spread(values)
   local m, square = mean(values), 0
+  if m ~= m then return m, m, m, m end
   for _, v in ipairs(values) do square = square + (v - m) ^ 2 end
   return m, math.sqrt(square / #values), math.min(unpack(values)), math.max(unpack(values))
 end
@@ -426,7 +428,7 @@ function M.score(model, set, o, groupings)
       if name == t.metric then values[g] = value end
     end
   end
-  r.value, r.std, r.min, r.max = spread(values)
+  r.value, r.std, r.min, r.max = M.spread(values)
   r.accuracy = sums.accuracy
   if o.detail == false then return r end
   r.per_index, r.flips = by_slot(viewed, outs, t.metric, o.group), flips(viewed)

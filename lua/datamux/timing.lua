@@ -8,7 +8,8 @@ local C = core.C
 
 local M = {}
 
---- Mean and standard deviation of a list.
+--- Mean and standard deviation of measurements of speed, a sample of what could be measured (divided by one less than
+--- their number; scores over groupings: evaluate.spread).
 function M.spread(list)
   local mean, square = 0, 0
   for _, v in ipairs(list) do mean = mean + v / #list end

@@ -233,6 +233,16 @@ describe('every report', function()
     assert.are.equal(1, rows[4].cost)
   end)
 
+  it('has one standard deviation over the groupings, that of the run\'s own report', function()
+    assert.is_near(run.report.std, report('ensemble ' .. run.dir).rows[1].std, 1e-9)
+    local slots, by = report('slots --groupings 2 ' .. run.dir), {}
+    for g = 1, 2 do by[g] = report(('slots --groupings %d %s'):format(g, run.dir)).rows[1].value end
+    assert.is_near(math.abs(by[2] - by[1]), slots.rows[1].std, 1e-9)     -- half of what lies between two
+    local means, mean, square = {}, slots.tables[1].rows[1].value, 0
+    for s, row in ipairs(slots.rows) do means[s], square = row.value, square + (row.value - mean) ^ 2 end
+    assert.is_near(math.sqrt(square / #means), slots.tables[1].rows[1].between, 1e-9)
+  end)
+
   it('measures interference with cosines, and draws it', function()
     local r = report(('interference %s --to %s/out -q'):format(run.dir, dir))
     local row = r.rows[1]

@@ -3,7 +3,6 @@
 -- as many passes. Published gains could not be obtained.
 local analysis = require 'datamux.analysis'
 local evaluate = require 'datamux.evaluate'
-local timing = require 'datamux.timing'
 
 local M = { summary = 'score gained per copy, when each text is read in several slots' }
 
@@ -22,22 +21,16 @@ local function copies(n)
   return out
 end
 
-local function score(item, o, more)
-  more.detail = false
-  local r = evaluate.score(item.net, item.set, setmetatable(more, { __index = item.options }), o.groupings)
-  local _, std = timing.spread(r.groupings)
-  return r, std
-end
-
 function M.collect(o)
   local rows = {}
   analysis.each(o, true, function(item)
     local alone
     local function add(k, where, more)
-      local r, std = score(item, o, more)
+      more.detail = false
+      local r = evaluate.score(item.net, item.set, setmetatable(more, { __index = item.options }), o.groupings)
       alone = alone or r.value
       rows[#rows + 1] = { task = item.task, model = item.words, n = item.n, copies = k, where = where,
-        metric = r.metric, value = r.value, std = std, gain = r.value - alone,
+        metric = r.metric, value = r.value, std = r.std, gain = r.value - alone,
         per_copy = k > 1 and (r.value - alone) / (k - 1) or nil, cost = k / item.n }
     end
     for _, k in ipairs(copies(item.n)) do

@@ -1,7 +1,6 @@
 -- slots.lua -- the score of each slot (index in the mixture), mean and spread over random groupings.
 local analysis = require 'datamux.analysis'
 local evaluate = require 'datamux.evaluate'
-local timing = require 'datamux.timing'
 
 local M = { summary = 'score of each slot, with its spread over groupings' }
 
@@ -25,17 +24,17 @@ function M.collect(o)
     end
     local means, within = {}, 0
     for slot = 1, item.n do
-      local mean, std = timing.spread(by[slot] or {})
+      local mean, std = evaluate.spread(by[slot] or {})
       rows[#rows + 1] = { task = item.task, model = item.words, n = item.n, slot = slot, value = mean, std = std }
       means[slot], within = mean, within + std / item.n
     end
-    local mean, between = timing.spread(means)
+    local mean, between, least, most = evaluate.spread(means)
     sums[#sums + 1] = { task = item.task, model = item.words, n = item.n, value = mean, between = between,
-      within = within, least = math.min(unpack(means)), most = math.max(unpack(means)) }
+      within = within, least = least, most = most }
   end)
   return rows, { tables = { { title = 'Spread', columns = summary, rows = sums } },
     notes = { ('%d random groupings; std of a slot: over the groupings. Slots differ where the std between them '
-      .. 'is more than that within one divided by the root of the groupings.'):format(o.groupings) } }
+      .. 'is more than that within one divided by the root of the groupings less one.'):format(o.groupings) } }
 end
 
 function M.picture(rows)
