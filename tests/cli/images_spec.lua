@@ -129,6 +129,12 @@ describe('a run on images', function()
     assert.is_truthy(out:find('\n  ensemble   0%.%d+   %(each text in 2 slots'))
   end)
 
+  it('has no states of texts to compare', function()
+    local code, out, err = command.run(('report interference %s/mnist_mlp/latest'):format(dir), env)
+    assert.are.same({ 2, '' }, { code, out })
+    assert.is_truthy(err:find('it reads images, expected a model of texts', 1, true))
+  end)
+
   it('says what is wrong with a file', function()
     local code, _, err = command.run(('predict %s/mnist_mlp/latest'):format(dir), env)
     assert.are.equal(3, code)

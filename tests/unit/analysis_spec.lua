@@ -254,6 +254,26 @@ describe('every report', function()
     end
   end)
 
+  it('leaves out what has no states to compare and says why, or refuses it where it is named', function()
+    local interference, each = analysis.get 'interference', analysis.each
+    finally(function() analysis.each = each end)
+    for id, item in pairs { ['E215: reads images'] = { saved = { images = true } },
+                            ['E215: tags words'] = { saved = { output = 'tag' } },
+                            ['E306: dev of sst2 has 1 text, expected at least 12'] =
+                              { saved = {}, n = 4, set = { n = 1, name = 'dev of sst2' } } } do
+      function analysis.each(_, _, fn) fn(item) end
+      local number, why = id:match '^(.-): (.*)$'
+      item.path = 'runs/x/y'
+      local rows, more = interference.collect { paths = {} }
+      assert.are.same({}, rows)
+      assert.is_nil(interference.picture(rows, more))
+      assert.is_truthy(more.notes[2]:find('^Left out: runs/x/y %(.*' .. why))
+      local ok, e = pcall(interference.collect, { paths = { 'runs/x/y' } })
+      assert.are.same({ false, number }, { ok, e.id })
+      assert.is_truthy(e.message:find('^runs/x/y: .*' .. why))
+    end
+  end)
+
   it('times models, the limit beside', function()
     local row = report('throughput --texts 64 --repeats 1 ' .. run.dir).rows[1]
     assert.is_true(row.rate > 0)

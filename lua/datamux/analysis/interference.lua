@@ -10,6 +10,7 @@ local analysis = require 'datamux.analysis'
 local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
 local loader = require 'datamux.data.loader'
+local plural = require 'datamux.plural'
 local scope = require 'datamux.scope'
 local C = core.C
 
@@ -137,12 +138,26 @@ function M.plane(points, n, width)
   return coordinates, total > 0 and held / total or 0
 end
 
+-- The number of an error and why a model has no states to compare; nil where it has.
+local function refuse(item)
+  if item.saved.images then return 'E215', 'it reads images, expected a model of texts' end
+  if item.saved.output == 'tag' then return 'E215', 'it tags words, expected a model with one answer for a text' end
+  if item.set.n < ANCHORS + item.n then
+    return 'E306', ('%s has %s, expected at least %d'):format(item.set.name, plural.of(item.set.n, 'text'),
+      ANCHORS + item.n)
+  end
+end
+
+--- Raises E215, E306 for a named model without states to compare; of all runs, those are left out with a note.
 function M.collect(o)
-  local rows, planes = {}, {}
+  local rows, planes, without = {}, {}, {}
   analysis.each(o, true, function(item)
-    if item.saved.output == 'tag' then return end
-    if item.set.n - ANCHORS < item.n then
-      errors.raise('E306', ('%s: %d texts, expected at least %d'):format(item.set.name, item.set.n, ANCHORS + item.n))
+    local id, why = refuse(item)
+    if why and #o.paths > 0 then
+      errors.raise(id, { what = ('%s: %s'):format(item.path, why), fix = 'name another, or none to see all that fit' })
+    elseif why then
+      without[#without + 1] = ('%s (%s)'):format(item.path, why)
+      return
     end
     local order, count, places = arrange(item.set, item.n)
     local z, width = states(item, order, count)
@@ -160,7 +175,8 @@ function M.collect(o)
   end)
   return rows, { planes = planes, notes = { ('%d texts, each beside %d choices of neighbours. What a head needs: '
     .. '1 within a text; the rest of the distance to 1 is interference. The picture: states of the first model, one '
-    .. 'colour a text.'):format(ANCHORS, SETTINGS) } }
+    .. 'colour a text.'):format(ANCHORS, SETTINGS), #without > 0 and 'Left out: ' .. table.concat(without, '; ')
+    or nil } }
 end
 
 function M.picture(_, more)
