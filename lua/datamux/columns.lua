@@ -50,8 +50,11 @@ function M.markdown(rows, left)
   return table.concat(out, '\n')
 end
 
---- A number, or - where there is none.
-function M.number(v, format) return type(v) == 'number' and (format or '%.4f'):format(v) or '-' end
+--- A number, `undefined` where it is none (a correlation with a constant), or - where nothing was measured.
+function M.number(v, format)
+  if type(v) ~= 'number' then return '-' end
+  return v == v and (format or '%.4f'):format(v) or 'undefined'
+end
 
 --- A count, its thousands apart: 12,400,000.
 function M.grouped(n)

@@ -335,7 +335,7 @@ local function by_slot(viewed, outs, metric, N)
         if value == value then sum, n = sum + value * k, n + k end
       end
     end
-    r[s + 1] = n > 0 and sum / n or nil
+    r[s + 1] = sum / n                             -- not a number where nothing is defined
   end
   return r
 end
@@ -397,6 +397,7 @@ local function interval(viewed, metric, n, o)
     for g, v in ipairs(viewed) do values[g] = score_of(v, metric, index, n) end
     return mean(values)
   end, o)
+  if low ~= low then return nil end
   return { low = low, high = high, level = 0.95, samples = o.samples }
 end
 
@@ -408,7 +409,7 @@ end
 ---   per_index = { value of slot 1, .. }, by_length = { { from, to, n, value }, .. },
 ---   flips (how often the answer changes with the neighbours; for scores, how far), interval = { low, high },
 ---   confusion, per_class (labels), entities (tags), tables = { grouping = 1, value } (the grouping that those three
----   are of, and its score), label_names }.
+---   are of, and its score), label_names }. An undefined score is not a number, and has no interval.
 function M.score(model, set, o, groupings)
   local t = task_of(set)
   local viewed, outs, values, sums = {}, {}, {}, {}

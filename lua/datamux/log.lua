@@ -246,8 +246,8 @@ local function row(self, e)
   add(5, 7, 'retr', '%.4f', seen.retrieval)
   add(3, 8, 'lr', '%.1e', seen.r.lr)
   local name = e.metric and 'dev ' .. e.metric or 'held-out retrieval'
-  add(0, #name, name, '%.4f', e.value or e.retrieval)
-  add(0, 9, 'best', '%s', e.highest and ('%.4f%s'):format(e.highest, e.best and '*' or ' '))
+  add(0, #name, name, nil, columns.number(e.value or e.retrieval))
+  add(0, 9, 'best', nil, e.highest and columns.number(e.highest) .. (e.best and '*' or ' '))
   add(6, 9, 'ex/s', nil, columns.grouped(seen.r.ex_s))
   add(1, 8, 'time', nil, clock(e.seconds))
   local head = fit(heads, ' ', self.columns() - 1)
@@ -263,8 +263,9 @@ end
 --- a table, else a line.
 function Log:eval(e)
   record(self, 'eval', e)
-  local line = e.metric and ('dev %s %.4f (%d of %d scored) best %s'):format(e.metric, e.value, e.scored, e.total,
-    e.best and 'yes' or 'no') or ('held-out retrieval %.4f (%s)'):format(e.retrieval, plural.of(e.asked, 'position'))
+  local line = e.metric and ('dev %s %s (%d of %d scored) best %s'):format(e.metric, columns.number(e.value), e.scored,
+    e.total, e.best and 'yes' or 'no') or ('held-out retrieval %.4f (%s)'):format(e.retrieval,
+    plural.of(e.asked, 'position'))
   tell(self, ('eval  step %d %s'):format(e.step, line), self.mode == 'lines')
   if self.mode == 'bar' then row(self, e) end
 end

@@ -115,8 +115,11 @@ local function one_metric(runs)
   return name
 end
 
--- The score of a report, and its spread over groupings.
-local function score(report) return report.value or report.accuracy, report.std or 0 end
+-- The score of a report (nil where it is undefined: null there), and its spread over groupings.
+local function score(report)
+  local value = report.value or report.accuracy
+  return type(value) == 'number' and value or nil, report.std or 0
+end
 
 local draw = {}
 
@@ -156,7 +159,7 @@ function draw.slots(runs)
   local series, name = { kind = 'bars', values = '%.3f', limits = {} }, one_metric(runs)
   for _, r in ipairs(runs) do
     local list = r.report.per_index
-    if list and #list > 1 then
+    if list and #list > 1 and score(r.report) then
       series[#series + 1] = { label = #runs > 1 and r.label or nil, y = list }
     end
   end

@@ -261,8 +261,9 @@ local function span(o, all, k, margin, zero)
     local at = k == 1 and l.x or k == 2 and not l.x and l.y
     if finite(at) then see(at, at) end
   end
-  if least > most then least, most = 0, 1 end
-  if o[k == 1 and 'x_log' or 'y_log'] then
+  local log = o[k == 1 and 'x_log' or 'y_log']
+  if least > most then least, most = log and 1 or 0, log and 2 or 1 end
+  if log then
     if least <= 0 then
       fail('%s is %g, expected values above 0 on a logarithmic axis', k == 1 and 'x' or 'y', least)
     end

@@ -15,7 +15,7 @@ end
 local function bars(per_index)
   local out, least, most, low, high = {}, math.huge, -math.huge, 1, 1
   for i, a in ipairs(per_index) do
-    out[i] = ('%.3f'):format(a)
+    out[i] = columns.number(a, '%.3f')
     if a < least then least, low = a, i end
     if a > most then most, high = a, i end
   end
@@ -36,7 +36,7 @@ local function aligned(rows)
   return out
 end
 
-local function number(v) return ('%.4f'):format(v) end
+local number = columns.number
 
 -- Precision, recall, F1 and support of labels or of types of entities, as rows; nil where there are none.
 local function class_rows(r)
@@ -88,37 +88,42 @@ local function scored(r)
   return ('scored %d/%d in %s%s'):format(r.scored, r.total, n > 1 and 'each of ' or '', plural.of(n, 'random grouping'))
 end
 
+local UNDEFINED = 'a correlation, and one side is constant'
+
 -- What follows from the scores of groupings (see evaluate.score), line by line. n: the model's N.
 local function add_scores(say, r, n)
-  say('  %-10s %.4f   (std %.4f, min %.4f, max %.4f)%s', r.metric, r.value, r.std, r.min, r.max,
+  say('  %-10s %s   (%s)%s', r.metric, number(r.value), r.value == r.value
+    and ('std %.4f, min %.4f, max %.4f'):format(r.std, r.min, r.max) or UNDEFINED,
     r.interval and ('   95 %% bootstrap %.4f to %.4f'):format(r.interval.low, r.interval.high) or '')
   local also = others(r)
-  for i, name in ipairs(also) do also[i] = ('%s %.4f'):format(name, r.metrics[name]) end
+  for i, name in ipairs(also) do also[i] = ('%s %s'):format(name, number(r.metrics[name])) end
   if #also > 0 then say('  also       %s', table.concat(also, '   ')) end
   if r.paper then
     say('  published protocol (drops the tail): %d of %d scored, %s %s', r.paper.scored, r.paper.total, r.metric,
-      r.paper.value and ('%.4f'):format(r.paper.value) or 'of nothing')
+      r.paper.value and number(r.paper.value) or 'of nothing')
   end
   if r.ensemble then
-    say('  ensemble   %.4f   (each text in %d slots, answers averaged)', r.ensemble.value, r.ensemble.k)
+    say('  ensemble   %s   (each text in %d slots, answers averaged)', number(r.ensemble.value), r.ensemble.k)
   end
   if r.flips then
     say(r.metrics.pearson and '  with other neighbours a score moves by %.4f' or
       '  with other neighbours %.2f %% of the answers change', r.metrics.pearson and r.flips or 100 * r.flips)
   end
-  if n > 1 and r.per_index and #r.per_index == n then
+  if n > 1 and r.per_index and r.value == r.value then
     local list, least, low, most, high = bars(r.per_index)
-    if least == most then
+    if least > most then
+      say('  by slot    undefined')
+    elseif least == most and not list:find 'undefined' then
       say('  by slot    all %.3f', least)
     else
       say('  by slot    min %.3f (slot %d)  max %.3f (slot %d)', least, low, most, high)
-      say('             %s', (list:gsub(('[%d.]+ '):rep(10), '%0\n             ')))
+      say('             %s', (list:gsub(('%S+ '):rep(10), '%0\n             ')))
     end
   end
   if r.by_length then
     local out = {}
     for i, b in ipairs(r.by_length) do
-      out[i] = ('%d%s: %.3f (%d)'):format(b.from, b.to and '-' .. b.to or ' and more', b.value, b.n)
+      out[i] = ('%d%s: %s (%d)'):format(b.from, b.to and '-' .. b.to or ' and more', number(b.value, '%.3f'), b.n)
     end
     say('  by length  %s', table.concat(out, '   '))
   end
@@ -229,14 +234,16 @@ local function measures(r, config)
   local rows = { { 'measure', 'value' } }
   local function add(name, form, ...) rows[#rows + 1] = { name, form:format(...) } end
   if r.metric then
-    add(r.metric, '%.4f', r.value)
-    add('over the groupings: standard deviation, least, most', '%.4f, %.4f, %.4f', r.std, r.min, r.max)
-    if r.interval then add('95 % bootstrap', '%.4f to %.4f', r.interval.low, r.interval.high) end
-    for _, name in ipairs(others(r)) do add(name, '%.4f', r.metrics[name]) end
-    if r.paper and r.paper.value then
-      add('published protocol', '%.4f (%d of %d scored)', r.paper.value, r.paper.scored, r.paper.total)
+    add(r.metric, '%s', number(r.value))
+    if r.value == r.value then
+      add('over the groupings: standard deviation, least, most', '%.4f, %.4f, %.4f', r.std, r.min, r.max)
     end
-    if r.ensemble then add(('each text in %d slots, averaged'):format(r.ensemble.k), '%.4f', r.ensemble.value) end
+    if r.interval then add('95 % bootstrap', '%.4f to %.4f', r.interval.low, r.interval.high) end
+    for _, name in ipairs(others(r)) do add(name, '%s', number(r.metrics[name])) end
+    if r.paper and r.paper.value then
+      add('published protocol', '%s (%d of %d scored)', number(r.paper.value), r.paper.scored, r.paper.total)
+    end
+    if r.ensemble then add(('each text in %d slots, averaged'):format(r.ensemble.k), '%s', number(r.ensemble.value)) end
     if r.flips then
       add(r.metrics.pearson and 'a score moves with other neighbours by' or 'answers that other neighbours change',
         r.metrics.pearson and '%.4f' or '%.2f %%', r.metrics.pearson and r.flips or 100 * r.flips)

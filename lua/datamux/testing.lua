@@ -7,6 +7,7 @@
 local ffi = require 'ffi'
 local core = require 'datamux.ffi'
 local checkpoint = require 'datamux.checkpoint'
+local columns = require 'datamux.columns'
 local fit = require 'datamux.models.fit'
 local launch = require 'datamux.launch'
 local log = require 'datamux.log'
@@ -127,7 +128,7 @@ function M.unmet(expect, results)
   local out = {}
   for _, e in ipairs(report.expectations(expect, results)) do
     if not e.met then
-      out[#out + 1] = ('%s is %s, expected at least %g'):format(e.metric, e.value and ('%.4f'):format(e.value)
+      out[#out + 1] = ('%s is %s, expected at least %g'):format(e.metric, e.value and columns.number(e.value)
         or 'not scored', e.at_least)
     end
   end

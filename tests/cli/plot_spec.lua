@@ -133,6 +133,24 @@ describe('datamux plot', function()
     assert.are.equal(#journal.read(run), #read.records)
   end)
 
+  pictured('leaves out what is undefined', function()
+    local runs = { make('x', 'aaaa', { n = 2 }), make('y', 'bbbb', { n = 4 }), make('z', 'cccc', { n = 8 }) }
+    local function undefined(run)
+      local t = cjson.decode(sys.read(run .. '/report.json'))
+      t.value, t.std, t.accuracy = cjson.null, cjson.null, nil
+      sys.write(run .. '/report.json', json.encode(t))
+    end
+    undefined(runs[1])
+    local line = ('plot %s -m n -O %s/n.svg'):format(table.concat(runs, ' '), dir)
+    assert.are.equal(0, (command.run(line)))
+    assert.is_nil(words(dir .. '/n.svg'):find('|2|', 1, true))
+    undefined(runs[2])
+    undefined(runs[3])
+    refused(2, 'E220', "nothing to draw 'n' from", line)
+    assert.are.equal(0, (command.run('plot ' .. runs[1])))
+    assert.is_nil(sys.kind(runs[1] .. '/plots/slots.svg'))
+  end)
+
   it('refuses a run that is not there, has nothing to draw, or recorded no such value', function()
     local run = make('mine', 'aaaa', { n = 4, report = false })
     refused(2, 'E217', "no run 'nobody'", 'plot nobody')

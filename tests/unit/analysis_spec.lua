@@ -316,6 +316,65 @@ describe('every report', function()
   end)
 end)
 
+describe('an undefined score', function()
+  local folder
+  setup(function()
+    folder = dir .. '/constant'
+    sys.mkdir(folder)
+    local train, dev = { 'sentence\tscore' }, { 'sentence\tscore' }
+    for i = 1, 80 do train[i + 1] = ('film number %d\t%d'):format(i, i % 5) end
+    for i = 1, 16 do dev[i + 1] = ('film %d\t2.5'):format(i) end
+    sys.write(folder .. '/train.tsv', table.concat(train, '\n') .. '\n')
+    sys.write(folder .. '/dev.tsv', table.concat(dev, '\n') .. '\n')
+    sys.write(folder .. '/constant.lua', [[return { task = { type = 'regress', train = 'train.tsv', dev = 'dev.tsv',
+      text = 'sentence', label = 'score' }, model = { layers = 1, width = 32, heads = 2, vocab = { kind = 'words',
+      size = 200 } }, mux = { n = 2 }, data = { length = 16 }, warmup = { steps = 0 },
+      train = { steps = 4, rows = 4, every = 4, alpha = 0 } }]])
+    local code, out, err = command.run(('%s/constant.lua -d cpu -o %s'):format(folder, folder))
+    assert(code == 0, err)
+    assert.is_truthy(out:find '\n  pearson    undefined   %(')
+    assert.is_truthy(err:find 'dev pearson undefined')
+    assert.is_nil((out .. err):find('nan', 1, true))
+  end)
+
+  it('is a word in tables, null in JSON, and in no picture', function()
+    local model = folder .. '/constant/latest'
+    for _, name in ipairs { 'accuracy', 'slots', 'ensemble', 'neighbours' } do
+      local code, out, err = command.run(('report %s %s --picture %s/%s.svg'):format(name, model, folder, name))
+      assert.are.equal(0, code, err)
+      assert.is_truthy(out:find('undefined', 1, true), name)
+      if name ~= 'neighbours' then                               -- that picture is of the answers
+        assert.are.equal('no picture: the table has nothing to draw\n', err)
+        assert.is_nil(sys.kind(('%s/%s.svg'):format(folder, name)))
+      end
+      code, out = command.run(('report %s %s --json'):format(name, model))
+      assert.are.equal(0, code)
+      assert.are.equal(cjson.null, cjson.decode(out).rows[1].value, name)
+    end
+    local code, out = command.run(('report accuracy --runs %s --json'):format(folder))
+    assert.are.same({ 0, cjson.null }, { code, cjson.decode(out).rows[1].value })
+  end)
+
+  it('meets no floor', function()
+    local code, _, err = command.run(('eval %s/constant/latest --bootstrap 0 --fail-under pearson=-1'):format(folder))
+    assert.are.equal(10, code)
+    assert.is_truthy(err:find('pearson is undefined, expected at least -1', 1, true))
+  end)
+
+  it('is told from none, which a named run is said to have', function()
+    local code, _, err = command.run(('report retrieval %s/constant/latest'):format(folder))
+    assert.are.equal(2, code)
+    assert.is_truthy(err:find('/constant/latest is a finished run without a retrieval score', 1, true), err)
+  end)
+
+  it('is not on the frontier', function()
+    local code, out = command.run(('report frontier %s/constant/latest --texts 4 --repeats 1 --json'):format(folder))
+    assert.are.equal(0, code)
+    local row = cjson.decode(out).rows[1]
+    assert.are.same({ cjson.null, 'no' }, { row.value, row.best })
+  end)
+end)
+
 describe('the frontier', function()
   local frontier = require 'datamux.analysis.frontier'
 

@@ -243,6 +243,22 @@ describe('the scores of numbers', function()
   end)
 end)
 
+describe('the scores of numbers that are all equal', function()
+  it('are undefined: not numbers, for each slot too, with no interval', function()
+    local set = make(40)
+    set.scores = ffi.new('double[40]')
+    set.task = { output = 'regress', metric = 'pearson', metrics = { 'pearson', 'spearman', 'mse' } }
+    local r = evaluate.score(model(1, function(i) return { i } end), set, with { bootstrap = 20 }, 2)
+    for _, v in ipairs { r.value, r.std, r.min, r.max, r.metrics.spearman, unpack(r.per_index) } do
+      assert.are_not.equal(v, v)
+    end
+    assert.are.equal(4, #r.per_index)
+    assert.is_true(r.metrics.mse > 0)
+    assert.is_nil(r.interval)
+    assert.are_not.equal(r.value, (evaluate.spread {}))
+  end)
+end)
+
 describe('the scores of tags', function()
   local names = { 'O', 'B-X', 'I-X', 'B-Y' }
   -- Two sentences: <s> + words of one piece; the last word of the second is cut off.

@@ -56,6 +56,13 @@ describe('a picture', function()
     assert.are.same({ 'loss.svg' }, sys.list(dir .. '/deep'))
   end)
 
+  pictured('of nothing but undefined values is empty, also on logarithmic axes', function()
+    for _, base in ipairs { false, 2 } do
+      assert.are.equal(dir .. '/none.svg', plot.draw { { x = { 1, 2 }, y = { 0 / 0, 0 / 0 } }, x_log = base or nil,
+        y_log = base or nil, out = dir .. '/none.svg' })
+    end
+  end)
+
   pictured('is a PNG by its ending, and by its format', function()
     for _, o in ipairs { { out = dir .. '/a.png' }, { out = dir .. '/b.svg', format = 'png' } } do
       o[1] = { y = { 1, 4, 2 } }

@@ -76,6 +76,24 @@ describe('a report', function()
     has(report.text(r, config), '\n  by slot    min 0.700 (slot 1)  max 0.900 (slot 2)\n             0.700 0.900\n')
   end)
 
+  it('names an undefined score as such, and nothing nan', function()
+    local r, none = results(), 0 / 0
+    r.metric, r.value, r.std, r.min, r.max, r.interval, r.accuracy = 'pearson', none, none, none, none, nil, nil
+    r.metrics, r.per_index = { pearson = none, spearman = none, mse = 1 }, { none, none }
+    r.by_length, r.ensemble = { { from = 1, n = 872, value = none } }, { k = 2, value = none }
+    r.tables, r.confusion, r.per_class = nil, nil, nil
+    r = report.complete(r, config)
+    local text, paper = report.text(r, config), report.markdown(r, config)
+    has(text, '\n  pearson    undefined   (', 'mse 1.0000   spearman undefined\n',
+      '\n  by length  1 and more: undefined (872)\n', '\n  ensemble   undefined   (', 'pearson at least 0.5   MISSED')
+    for _, t in ipairs { text, paper } do assert.is_nil(t:find('nan', 1, true), t) end
+    assert.is_truthy(paper:find '| pearson +| +undefined |')
+    r.value, r.std, r.min, r.max, r.per_index = 0.5, 0, 0.5, 0.5, { none, 0.5 }
+    has(report.text(r, config), '\n  by slot    min 0.500 (slot 2)  max 0.500 (slot 2)\n             undefined 0.500\n')
+    r.per_index = { none, none }
+    has(report.text(r, config), '\n  by slot    undefined\n')
+  end)
+
   it('says that nothing was scored, and expects nothing then', function()
     local r = report.complete({ no_eval = true, parameters = 1e6, seconds = 3, peak = 1e6, device = 'cpu (x)',
                                 best_step = 7, notices = {} }, config)

@@ -23,7 +23,7 @@ end
 
 function M.collect(o)
   local rows = {}
-  for i, r in ipairs(analysis.runs(o, analysis.scored)) do
+  for i, r in ipairs(analysis.runs(o, analysis.scored, 'a score of its task')) do
     local p = nearest(r)
     rows[i] = { task = r.task, model = r.model, n = r.n, metric = r.metric, value = r.value, std = r.std,
       min = r.report.min, max = r.report.max, scored = r.report.scored, published = p[1], mark = p[2], run = r.dir,

@@ -88,10 +88,10 @@ function M.fasttext(o, config, labels)
   return r
 end
 
--- Marks rows that no other beats in both.
+-- Marks rows that no other beats in both; one whose score is undefined is none.
 local function mark(rows)
   for _, r in ipairs(rows) do
-    r.best = 'yes'
+    r.best = analysis.defined(r.value) and 'yes' or 'no'
     for _, s in ipairs(rows) do
       if s ~= r and s.value >= r.value and s.rate >= r.rate and (s.value > r.value or s.rate > r.rate) then
         r.best = 'no'
@@ -148,7 +148,9 @@ function M.picture(rows, more)
   local text = {}
   for _, r in ipairs(rows) do
     text[r.kind] = text[r.kind] or {}
-    table.insert(text[r.kind], r.n and r.n > 1 and 'N = ' .. r.n or r.model:match '^[^,]+')
+    if analysis.defined(r.value) then
+      table.insert(text[r.kind], r.n and r.n > 1 and 'N = ' .. r.n or r.model:match '^[^,]+')
+    end
   end
   for _, s in ipairs(series) do s.text = text[s.label] end
   local ticks = {}

@@ -37,29 +37,34 @@ function M.none(o, what)
     o.root), fix = 'datamux report NAME RUN, --runs DIR, or train one first' })
 end
 
--- The runs, told apart by their folders where they would be rows alike.
+-- The runs, told apart by their folders where they would be rows alike; an undefined score is not a number.
 local function apart(list)
   local count, out = {}, {}
   local function row(r) return ('%s|%s|%d'):format(r.task, r.model, r.n) end
   for _, r in ipairs(list) do count[row(r)] = (count[row(r)] or 0) + 1 end
   for i, r in ipairs(list) do
     local model = count[row(r)] > 1 and ('%s (%s)'):format(r.model, r.dir) or nil
-    out[i] = setmetatable({ model = model }, { __index = r })
+    out[i] = setmetatable({ model = model, value = r.value or 0 / 0 }, { __index = r })
   end
   return out
 end
 
 --- The runs to show: all that were named, else one for each task, network and N: of the analysis' own plan, or else
---- the longest trained. keep(run): optional, which ones. Raises E217 where what was named is no run: these reports show
---- what a run's own report says.
-function M.runs(o, keep)
+--- the longest trained. keep(run): optional, which ones; what: what those have, where a named run must have it too.
+--- Raises E217 for what was named and is no run or has it not: these reports show what a run's own report says.
+function M.runs(o, keep, what)
   local list = {}
   if o.folders and o.folders[1] then
     errors.raise('E217', { what = ("'%s' is no finished run, and only the report of a run has its figures"):format(
       o.folders[1]), fix = 'name the run directory: datamux runs ls' })
   end
   for _, r in ipairs(o.runs) do
-    if not keep or keep(r) then list[#list + 1] = r end
+    if not keep or keep(r) then
+      list[#list + 1] = r
+    elseif what and #o.paths > 0 then
+      errors.raise('E217', { what = ('%s is a finished run without %s'):format(r.dir, what),
+        fix = 'name another, or none to see all that have it' })
+    end
   end
   local planned = {}
   for _, e in ipairs(o.entries or {}) do
@@ -74,8 +79,8 @@ function M.runs(o, keep)
   return list
 end
 
---- Whether a run has a score of its task.
-function M.scored(r) return r.value ~= nil end
+--- Whether a run was scored on its task; that score may be undefined.
+function M.scored(r) return r.metric ~= nil end
 
 -- The models' places: those that were named, else the runs of texts.
 local function places(o, multiplexed)
@@ -116,12 +121,16 @@ function M.each(o, multiplexed, fn)
   end
 end
 
---- Series for plot.draw of rows: one for each value of label(row), with x and y of keys.
+--- Whether a cell holds a number: it is neither empty nor undefined.
+function M.defined(v) return v ~= nil and v == v end
+
+--- Series for plot.draw of rows, without empty or undefined cells: one for each value of label(row), with x and y of
+--- keys.
 function M.series(rows, label, x, y, spread)
   local out, at = {}, {}
   for _, r in ipairs(rows) do
     local name = label(r)
-    if r[x] and r[y] then
+    if r[x] and M.defined(r[y]) then
       if not at[name] then
         at[name] = { label = name, x = {}, y = {}, error = spread and {} or nil }
         out[#out + 1] = at[name]
@@ -145,7 +154,7 @@ function M.bars(rows, label, x, y, spread)
   end
   for _, r in ipairs(rows) do
     local name = label(r)
-    if r[y] and not at[name] then
+    if M.defined(r[y]) and not at[name] then
       at[name] = { label = name, x = names, y = {}, error = spread and {} or nil }
       for k = 1, #names do
         at[name].y[k] = 0 / 0
@@ -153,7 +162,7 @@ function M.bars(rows, label, x, y, spread)
       end
       out[#out + 1] = at[name]
     end
-    if r[y] then
+    if M.defined(r[y]) then
       at[name].y[place[r[x]]] = r[y]
       if spread then at[name].error[place[r[x]]] = r[spread] or 0 end
     end

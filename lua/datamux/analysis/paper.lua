@@ -154,7 +154,7 @@ local cell_columns = { { 'task', 'task', '%s' }, { 'model', 'model', '%s' }, { '
 function M.collect(o)
   local of_texts, of_images, cells = {}, {}, {}
   for _, r in ipairs(analysis.runs(o, function(r)
-    return r.value and r.task ~= 'synthetic' and r.task ~= 'own'
+    return r.metric and r.task ~= 'synthetic' and r.task ~= 'own'
   end)) do
     table.insert(r.task == 'mnist' and of_images or of_texts, r)
   end
@@ -181,7 +181,7 @@ function M.picture(rows)
     local from = r.from == 'published' and ' (published)' or ''
     local s = { label = ('%s: %s%s'):format(r.task, r.model, from), x = {}, y = {} }
     for _, n in ipairs(texts) do
-      if r['n' .. n] then s.x[#s.x + 1], s.y[#s.y + 1] = n, r['n' .. n] end
+      if analysis.defined(r['n' .. n]) then s.x[#s.x + 1], s.y[#s.y + 1] = n, r['n' .. n] end
     end
     if #s.x > 0 and (own[r.task] or not next(own)) then series[#series + 1] = s end
   end

@@ -19,7 +19,7 @@ end
 
 function M.collect(o)
   local rows = {}
-  for i, r in ipairs(analysis.runs(o, function(r) return r.report.retrieval ~= nil end)) do
+  for i, r in ipairs(analysis.runs(o, function(r) return r.report.retrieval ~= nil end, 'a retrieval score')) do
     rows[i] = { task = r.task, model = r.model, n = r.n, retrieval = r.report.retrieval, all = r.report.retrieval_all,
       asked = r.report.retrieval_asked, steps = r.values['warmup.steps'], reached = reached(r.report.history),
       date = r.date, run = r.dir, command = r.command }

@@ -19,7 +19,7 @@ function M.collect(o)
       local r = evaluate.score(item.net, item.set, setmetatable({ first = g }, { __index = item.options }), 1)
       for slot, value in pairs(r.per_index) do
         by[slot] = by[slot] or {}
-        table.insert(by[slot], value)
+        if value == value then table.insert(by[slot], value) end
       end
     end
     local means, within = {}, 0

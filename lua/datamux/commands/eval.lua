@@ -47,6 +47,7 @@ local function below(floors, r, o)
         fix = ('--fail-under %s=%g'):format(r.metric, f[2]) })
     end
     if value < f[2] then out[#out + 1] = ('%s is %.4f, below %g'):format(f[1], value, f[2]) end
+    if value ~= value then out[#out + 1] = ('%s is undefined, expected at least %g'):format(f[1], f[2]) end
   end
   return out
 end

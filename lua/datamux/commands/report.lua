@@ -38,7 +38,7 @@ local function cells(columns, rows)
     out[k + 1] = {}
     for i, c in ipairs(columns) do
       local v = row[c[1]]
-      out[k + 1][i] = v == nil and '' or c[3] ~= '%s' and v ~= v and '' or c[3]:format(v)
+      out[k + 1][i] = v == nil and '' or v ~= v and 'undefined' or c[3]:format(v)
     end
   end
   return out
@@ -181,7 +181,10 @@ end
 local function save(r, o)
   local plot, sys = require 'datamux.plot', require 'datamux.sys'
   local function draw(path)
-    if not r.picture then return end
+    if not r.picture then
+      if not o.quiet then io.stderr:write('no picture: the table has nothing to draw\n') end
+      return
+    end
     r.picture.out = path
     plot.draw(r.picture)
     if not o.quiet then io.stderr:write('wrote ', path, '\n') end

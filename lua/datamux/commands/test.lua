@@ -28,7 +28,8 @@ local function smoke(o, recipe)
   test:check()
   local r = test:smoke()
   if r.value ~= r.value or r.value < o.floor then
-    lines[1] = ('%s of what it has seen is %.4f, expected at least %g'):format(r.metric, r.value, o.floor)
+    lines[1] = ('%s of what it has seen is %s, expected at least %g'):format(r.metric,
+      require('datamux.columns').number(r.value), o.floor)
   end
   if not test:resume_is_exact() then lines[#lines + 1] = 'a continued run has other weights than one left alone' end
   return verdict(o, recipe.file, lines, { metric = r.metric, value = r.value })
