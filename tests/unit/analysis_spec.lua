@@ -302,6 +302,18 @@ describe('every report', function()
     assert.is_truthy(out:find('sst2,"12 x 768, plain",published,0.8140,,,,,,G\n', 1, true))
   end)
 
+  it('shows of the paper\'s tables those of the task that is asked for', function()
+    local r = report 'paper --task mnist'
+    assert.are.same({ 'n1', 'n2', 'n4', 'n8', 'n16' }, { unpack(r.columns, 4, 8) })
+    assert.are.same({ 4, 'mnist', 1 }, { #r.rows, r.rows[1].task, #r.tables })
+    assert.are.equal(1, #report('paper --task sst2').tables)
+    local all = report 'paper'
+    assert.are.same({ 'n40', 2, 'n16' }, { all.columns[9], #all.tables, all.tables[1].columns[8] })
+    local code, out = command.run(('report paper --task mnist -q --picture %s/paper.txt --runs %s'):format(dir, dir))
+    assert.are.equal(0, code)
+    assert.is_truthy(sys.read(dir .. '/paper.txt'):find('mnist: cnn, nonlinear x 8', 1, true), out)
+  end)
+
   it('refuses what it cannot do, before any work', function()
     for words, id in pairs { ['slots --train'] = 'E200', ['nothing'] = 'E200', ['slots --task sst2'] = 'E217',
                              ['accuracy --task sst2'] = 'E217', ['accuracy --task sst3'] = 'E200',

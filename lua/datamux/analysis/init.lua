@@ -5,8 +5,9 @@
 --     plan(o)           the trainings it compares, entries of datamux.campaign (optional; --train runs them),
 --     words             true: it takes key=value though it trains nothing (optional),
 --     columns           list of { key, title, format }; format '%s' aligns to the left,
---     collect(o)        -> rows (tables by key; a key that is nil is an empty cell), more = { tables = { { title,
---                       columns, rows }, .. }, notes = { sentence, .. }, and what picture wants } (optional),
+--     collect(o)        -> rows (tables by key; a key that is nil is an empty cell), more = { columns (where
+--                       others than usual), tables = { { title, columns, rows }, .. }, notes = { sentence, .. }, and
+--                       what picture wants } (optional),
 --     picture(rows, more, o)  -> what plot.draw takes, without `out`; nil where there is nothing to draw }
 -- o: { runs (finished runs, see datamux.finished), entries (of plan, with their runs), paths (models that were named),
 --      folders (those of them that are no finished runs), task, profile, groupings, texts, repeats, words (key=value),

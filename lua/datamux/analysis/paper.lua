@@ -98,6 +98,7 @@ local function columns(list, own)
 end
 
 M.columns = columns(texts, '%.4f')
+local image_columns = columns(images, '%.4f')
 
 -- Rows of published figures; marks: those of its cells, each with its N where they differ.
 local function published_rows(list, ns, o)
@@ -162,17 +163,19 @@ function M.collect(o)
   local pictures = published_rows(published.images, images, o)
   own_rows(rows, of_texts, cells)
   own_rows(pictures, of_images, cells)
-  local tables = {}
-  if #pictures > 0 then
-    tables[1] = { title = 'Images: test accuracy', columns = columns(images, '%.4f'), rows = pictures }
+  local tables, shown = {}, nil
+  if o.task == 'mnist' then
+    rows, shown = pictures, image_columns
+  elseif not o.task then
+    tables[1] = { title = 'Images: test accuracy', columns = image_columns, rows = pictures }
   end
   tables[#tables + 1] = { title = 'Where our figures come from', columns = cell_columns, rows = cells }
-  return rows, { tables = tables, notes = {
+  return rows, { columns = shown, tables = tables, notes = {
     'Score on the whole dev set (accuracy; conll2003: entity F1), ours the mean over random groupings. The published '
       .. 'scripts drop the tail that fills no batch.', 'Marks: ' .. published.marks } }
 end
 
-function M.picture(rows)
+function M.picture(rows, _, o)
   local series, own = {}, {}
   for _, r in ipairs(rows) do
     if r.from == 'ours' then own[r.task] = true end
@@ -180,7 +183,7 @@ function M.picture(rows)
   for _, r in ipairs(rows) do
     local from = r.from == 'published' and ' (published)' or ''
     local s = { label = ('%s: %s%s'):format(r.task, r.model, from), x = {}, y = {} }
-    for _, n in ipairs(texts) do
+    for _, n in ipairs(o.task == 'mnist' and images or texts) do
       if analysis.defined(r['n' .. n]) then s.x[#s.x + 1], s.y[#s.y + 1] = n, r['n' .. n] end
     end
     if #s.x > 0 and (own[r.task] or not next(own)) then series[#series + 1] = s end

@@ -227,8 +227,8 @@ function M.run(o)
     local note = (more.notes or {})[k]
     if note then notes[#notes + 1] = note end
   end
-  local r = { name = o.report, title = analysis.summary, columns = analysis.columns, rows = rows, more = more,
-    tables = more.tables or {}, notes = notes, date = os.date '!%Y-%m-%d', device = s.device_words,
+  local r = { name = o.report, title = analysis.summary, columns = more.columns or analysis.columns, rows = rows,
+    more = more, tables = more.tables or {}, notes = notes, date = os.date '!%Y-%m-%d', device = s.device_words,
     command = 'datamux ' .. table.concat(o.words, ' ') }
   if o.to or o.picture then r.picture = analysis.picture(rows, more, s) end
   if o.json then print(json_of(r)) else print(shown(r, o.format)) end
