@@ -365,18 +365,18 @@ end
 ---   out      path; format: 'svg', 'png' or 'text' (default: from the path's ending, else svg; text without a path)
 ---   width, height in pixels; columns, lines of text
 --- Returns the path, or the text when there is no path. Values that are not finite are left out. The file appears
---- whole or not at all. Raises E202 on series that do not fit, E404 when gnuplot is absent, E405 when it fails, E401
---- when the file cannot be written.
+--- whole or not at all, in a folder that is made where it is missing. Raises E202 on series that do not fit, E404 when
+--- gnuplot is absent, E405 when it fails, E401 when the file cannot be written.
 function M.draw(o)
   local kind, format = check(o)
+  local folder = o.out and o.out:match '^(.*)/[^/]*$'
+  if folder and folder ~= '' then sys.mkdir(folder) end
   if format == 'text' then
     local text = gnuplot(script(o, kind, format)):gsub('\f', ''):gsub('[ \t]+\n', '\n'):gsub('^\n+', '')
     if not o.out then return text end
     sys.write(o.out, text)
     return o.out
   end
-  local folder = o.out:match '^(.*)/[^/]*$'
-  if folder and folder ~= '' then sys.mkdir(folder) end
   if sys.kind(o.out) == 'directory' then errors.raise('E401', o.out .. ': cannot be written: it is a folder') end
   local temporary = ('%s.tmp-%d'):format(o.out, sys.pid())
   local f, why = io.open(temporary, 'wb')

@@ -78,7 +78,7 @@ describe('a picture', function()
     assert.is_nil(text:find '[\27\f\r]')
     for line in text:gmatch '[^\n]+' do assert.is_true(#line <= 60, line) end
     assert.are.equal(text, sys.read(plot.draw { { label = 'up', y = { 1, 2, 3 } }, y = 'accuracy', x = 'step',
-      columns = 60, lines = 15, out = dir .. '/a.txt' }))
+      columns = 60, lines = 15, out = dir .. '/deep/a.txt' }))
   end)
 
   pictured('ticks each N of a base-2 axis', function()
