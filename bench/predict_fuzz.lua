@@ -4,7 +4,6 @@
 local ffi = require 'ffi'
 local cjson = require 'cjson'
 local core = require 'datamux.ffi'
-local capture = require 'datamux.capture'
 local filter = require 'datamux.filter'
 local reader = require 'datamux.data.reader'
 local words = require 'datamux.text.words'
@@ -62,8 +61,8 @@ local function network(n)
     positions = 16, eps = 1e-5, init = 0.3, classes = 2, output = 'classify', n = n,
     mux = 'hadamard', norm = math.sqrt(8), reduce = 'sqrt', learn = false, skip = true, demux = 'unbind', key = 'mux',
     rank = 0, read = 'pool', retrieval = 'shared', tied = true, mask = 'or' }, 3):train(false)
-  return setmetatable({ n = n, output = 'classify', labels = labels, config = config, tokenizer = tokenizer,
-                        model = net, recorder = capture.new(false) }, saved.Model)
+  return saved.of(net, { data = config.data, model = { kind = 'tmux' }, mux = { n = n }, capture = false },
+    { tok = tokenizer, label_names = labels })
 end
 
 local models = {}

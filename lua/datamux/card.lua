@@ -7,8 +7,8 @@ local M = {}
 local function metrics(r)
   if not r or not r.value then return 'Not measured.' end
   local out = { '| measure | value |', '| --- | --- |',
-    ('| %s, mean of %s | %.4f (std %.4f) |'):format(r.metric, plural.of(#r.groupings, 'random grouping'), r.value,
-      r.std),
+    ('| %s, mean of %s | %s |'):format(r.metric, plural.of(#r.groupings, 'random grouping'), r.value ~= r.value
+      and 'undefined' or ('%.4f (std %.4f)'):format(r.value, r.std)),
     ('| scored | %d of %d |'):format(r.scored, r.total) }
   if r.retrieval then out[#out + 1] = ('| retrieval accuracy, held-out text | %.4f |'):format(r.retrieval) end
   return table.concat(out, '\n')

@@ -115,7 +115,7 @@ function M.open(path)
     if name ~= '__metadata__' then
       local o = type(t) == 'table' and t.data_offsets
       if not (sizes(o) and #o == 2 and sizes(t.shape)) then
-        bad(path, ("entry '%s' lacks a dtype, or a shape or data_offsets of whole numbers"):format(name))
+        bad(path, ("entry '%s' lacks dtype, or shape or data_offsets in whole numbers"):format(name))
       end
       entries[#entries + 1] = { name = name, from = o[1], to = o[2], dtype = t.dtype, shape = t.shape }
     end
