@@ -11,7 +11,7 @@
 -- of that precision. rows: a forward pass at these numbers of rows (none: rows=; it alone: mode=). quick: the small
 -- size, f32, one round, PyTorch alone. limit: seconds that torch.compile may take (12 x 768 takes a quiet Zen 4 core 20
 -- in inference and 30 in training); PyTorch keeps what it made, so that later rounds do not compile again.
--- Without words the bench takes more than an hour on one core, 20 minutes of it for 1,024 rows of the large size.
+-- Without words the bench takes 27 minutes on two Zen 4 cores, a third of it for the large size's rows up to 1,024.
 -- Each program prints wall and processor time of a step (ours.lua, peer.py); the ratios are taken of both, because on a
 -- shared machine wall time is the neighbours' as well. Processor time compares fairly at threads=1 alone: with more,
 -- PyTorch's waiting threads spin for long, ours shortly. The floor is measured beside ours: see ours.lua. Where the
