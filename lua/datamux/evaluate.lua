@@ -256,7 +256,8 @@ local function view_tags(set, out)
       s.words, s.right = s.words + 1, s.right + (gold == answer and 1 or 0)
       if set.first[w] >= 0 then
         local _, largest, sum = outputs.best(out.values, set.first[w] * out.K, out.K)
-        s.nll, s.seen = s.nll + math.log(sum) + largest - out.values[set.first[w] * out.K + gold], s.seen + 1
+        s.nll = s.nll + (math.log(sum) + largest - out.values[set.first[w] * out.K + gold])
+        s.seen = s.seen + 1
       end
     end
     if v.entities then s.found, s.answered, s.there = metrics.entity_counts(gold_tags, got_tags) end
