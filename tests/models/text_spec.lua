@@ -444,6 +444,28 @@ describe('the published sizes', function()
     assert.is_near(10 * (768 * 768 + 3 * 768) / 1e6, twenty.task - mlp.task, 1e-6)   -- grows with N
   end)
 
+  -- On the hub datamux-mnli-40 has 663 MB, muxbert_large_gaussian_hadamard_index_pos_10 1.36 GB, with the third layer
+  -- and norm of its demultiplexer, which nothing reads.
+  it('make files of the published sizes', function()
+    local function megabytes(o)
+      local n = 0
+      for _, e in ipairs(require('datamux.models.published').new(o):tensors()) do
+        local count = 4 / 1e6
+        for _, s in ipairs(e.tensor.spec.shape) do count = count * s end
+        n = n + count
+      end
+      return n
+    end
+    local roberta = { arch = 'roberta', vocab = 50265, positions = 514, types = 1, width = 768, layers = 12, heads = 12,
+      inner = 3072, pad = 1, eps = 1e-5, n = 40, demux = 'index', family = 'datamux', output = 'classify', classes = 3,
+      retrieval = true, depth = 3, ids = { filler = 50000, cls = 49923, index = 50263 } }
+    local bert = { arch = 'bert', vocab = 30522, positions = 512, types = 2, width = 1024, layers = 24, heads = 16,
+      inner = 4096, pad = 0, eps = 1e-12, n = 10, demux = 'index_pos', family = 'muxplm', output = 'classify',
+      classes = 2, retrieval = true, depth = 3, ids = { filler = 680, cls = 101, index = 678 } }
+    assert.is_near(662.8, megabytes(roberta), 0.3)
+    assert.is_near(1361.7, megabytes(bert) + 4e-6 * (1024 * 1024 + 3 * 1024), 0.2)
+  end)
+
   it('of every depth, width and number of heads are built and step', function()
     for _, e in ipairs { { 2, 48, 12 }, { 4, 48, 12 }, { 6, 48, 12 }, { 8, 48, 12 }, { 1, 24, 12 }, { 1, 36, 12 },
                          { 1, 72, 12 }, { 1, 156, 12 }, { 1, 384, 12 }, { 1, 768, 2 }, { 1, 768, 12 } } do
