@@ -143,6 +143,13 @@ local function gradients(self, stage, step, part)
   return r
 end
 
+-- Raises E601 for a value that is no number, or infinite.
+local function finite(what, v, stage, step)
+  if v == v and math.abs(v) < math.huge then return end
+  errors.raise('E601', ('%s became %s at step %d of %s\n  try: a lower lr (now %g), or a smaller clip (now %g)'):format(
+    what, tostring(v), step, stage.name, stage.lr, stage.clip))
+end
+
 --- One update of the stage at `step` (from 1). Returns { loss, task, retrieval, hits, examples, rows, lr, epoch (of the
 --- task), grad_norm (where it clips) }.
 function Session:step(stage, step)
@@ -158,12 +165,8 @@ function Session:step(stage, step)
     end
   end
   total.grad_norm = self.optimiser:gradient_norm()
-  for _, e in ipairs { { 'loss', total.loss }, { 'norm of the gradients', total.grad_norm or 0 } } do
-    if e[2] ~= e[2] or math.abs(e[2]) == math.huge then
-      errors.raise('E601', ('%s became %s at step %d of %s\n  try: a lower lr (now %g), or a smaller clip (now %g)')
-        :format(e[1], tostring(e[2]), step, stage.name, stage.lr, stage.clip))
-    end
-  end
+  finite('loss', total.loss, stage, step)
+  finite('norm of the gradients', total.grad_norm or 0, stage, step)
   self.optimiser:step()
   total.lr, total.step, total.epoch = lr, step, epoch_of(stage, step)
   return total
