@@ -171,15 +171,20 @@ local function some(view, index, n)
   end })
 end
 
+-- The best class in a row of the outputs, -log of the probability of class `label`, and the best one's probability.
+local function judge(out, row, label)
+  local best, largest, sum = outputs.best(out.values, row * out.K, out.K)
+  return best, math.log(sum) + largest - out.values[row * out.K + label], 1 / sum
+end
+
 local Labels = {}
 Labels.__index = Labels
 
 local function view_labels(set, out)
   local v = setmetatable({ gold = {}, got = {}, confidence = {}, nll = {}, K = out.K }, Labels)
   for i = 0, set.n - 1 do
-    local best, largest, sum = outputs.best(out.values, i * out.K, out.K)
-    v.gold[i + 1], v.got[i + 1], v.confidence[i + 1] = set.labels[i], best, 1 / sum
-    v.nll[i + 1] = math.log(sum) + largest - out.values[i * out.K + set.labels[i]]
+    v.gold[i + 1] = set.labels[i]
+    v.got[i + 1], v.nll[i + 1], v.confidence[i + 1] = judge(out, i, set.labels[i])
   end
   return v
 end
@@ -229,15 +234,6 @@ Scores.score = {
 local Tags = {}
 Tags.__index = Tags
 
--- Answers of every word: a word that was cut off is an O (or, where there is no O, wrong).
-local function answers(set, out, o)
-  local got = i32(math.max(set.word_offset[set.n], 1))
-  for w = 0, set.word_offset[set.n] - 1 do
-    got[w] = set.first[w] >= 0 and outputs.best(out.values, set.first[w] * out.K, out.K) or o
-  end
-  return got
-end
-
 local function tag_of(names, label) return names[label + 1] or '?' end
 
 local function view_tags(set, out)
@@ -247,18 +243,17 @@ local function view_tags(set, out)
   end
   local v = setmetatable({ K = out.K, entities = metrics.is_entity_scheme(names), sentences = {}, gold = {}, got = {} },
     Tags)
-  local got = answers(set, out, o)
   for i = 0, set.n - 1 do
     local s, gold_tags, got_tags, from = { right = 0, words = 0, nll = 0, seen = 0 }, {}, {}, set.word_offset[i]
     for w = from, set.word_offset[i + 1] - 1 do
-      local gold, answer = set.gold[w], got[w]
+      local gold, answer = set.gold[w], o             -- of a word that was cut off O (or, where there is none, wrong)
+      if set.first[w] >= 0 then
+        local nll
+        answer, nll = judge(out, set.first[w], gold)
+        s.nll, s.seen = s.nll + nll, s.seen + 1
+      end
       gold_tags[w - from + 1], got_tags[w - from + 1] = tag_of(names, gold), tag_of(names, answer)
       s.words, s.right = s.words + 1, s.right + (gold == answer and 1 or 0)
-      if set.first[w] >= 0 then
-        local _, largest, sum = outputs.best(out.values, set.first[w] * out.K, out.K)
-        s.nll = s.nll + (math.log(sum) + largest - out.values[set.first[w] * out.K + gold])
-        s.seen = s.seen + 1
-      end
     end
     if v.entities then s.found, s.answered, s.there = metrics.entity_counts(gold_tags, got_tags) end
     v.sentences[i + 1], v.gold[i + 1], v.got[i + 1] = s, gold_tags, got_tags
