@@ -24,9 +24,7 @@ template <class T> constexpr int THREADS = WARP * WARPS<T>;
 typedef struct attention {
   int S, D, heads;
   float f;                               /* 1 / sqrt(D) */
-  float p;
-  uint32_t site;
-  const dm_knobs *knobs;
+  dropout drop;
   bool packed;                           /* rows may be moved 128 bits at a time */
 } attention;
 
@@ -130,7 +128,7 @@ __device__ static inline void write_pieces(T *y, size_t stride, int first, const
 /* The dropout factor of one probability. */
 __device__ static inline float keep_of(const attention &a, int query, int key) {
   float keep[1];
-  keep_factors(keep, ((size_t)blockIdx.x * a.S + query) * a.S + key, a.p, a.site, a.knobs);
+  keep_factors(keep, keeper_of(a.drop), ((size_t)blockIdx.x * a.S + query) * a.S + key);
   return keep[0];
 }
 
@@ -188,7 +186,7 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
       for (int i = 0; i < 4; i++) {
         s[n][i] = expf(s[n][i] - shift[i / 2]);
         sum[i / 2] += s[n][i];
-        if (a.p > 0) s[n][i] *= keep_of(a, own + row_of(i), at + column_of(n, i));
+        if (a.drop.below) s[n][i] *= keep_of(a, own + row_of(i), at + column_of(n, i));
       }
     }
     keep_pieces(prob, s);
@@ -225,7 +223,7 @@ template <class T> __global__ void delta_kernel(float *delta, const T *dy, const
 /* A score and dy . v become the dropped probability, in s, and the gradient of the score, in u. */
 __device__ static inline void score_grad(float &s, float &u, bool there, float lse, float delta, const attention &a,
                                          int query, int key) {
-  const float e = there ? expf(s * a.f - lse) : 0.0f, keep = a.p > 0 ? keep_of(a, query, key) : 1.0f;
+  const float e = there ? expf(s * a.f - lse) : 0.0f, keep = a.drop.below ? keep_of(a, query, key) : 1.0f;
   u = there ? e * (u * keep - delta) : 0.0f;
   s = e * keep;
 }
@@ -354,7 +352,7 @@ template <class F> static dm_status by_size(const dm_device *d, int D, F f) {
 
 static attention attention_of(const dm_device *d, const dm_tensor *qkv, int heads, float p, uint32_t site) {
   int D = qkv->shape[2] / 3 / heads;
-  return { qkv->shape[1], D, heads, 1.0f / sqrtf((float)D), p, site, cuda_of(d)->knobs, false };
+  return { qkv->shape[1], D, heads, 1.0f / sqrtf((float)D), dropout_of(d, p, site), false };
 }
 
 /* Bytes of shared memory: tiles of H columns, and the warps' scores. */

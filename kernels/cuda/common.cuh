@@ -1,5 +1,5 @@
 /* common.cuh -- what the files of the CUDA backend share: the device, launching, packed loads and stores, reductions,
-** dropout factors, tensor-core fragments, column sums, and the op functions gathered in backend.cu.
+** dropout, tensor-core fragments, column sums, and the op functions gathered in backend.cu.
 **
 ** The same files compile with nvcc and, for the tests, with the host compiler against tests/cuda_emulation. So: no
 ** triple chevrons but in launch(), shared memory only through DM_SHARED and DM_DYNAMIC_SHARED, tensor cores only
@@ -263,16 +263,52 @@ __device__ static inline float act_grad(float x, int act) {
   return act == DM_RELU ? (x <= 0 ? 0.0f : 1.0f) : 1.0f;
 }
 
-/* Dropout factors, 0 or 1 / (1 - p), of elements e0 .. e0 + N of stream `site`: the CPU's bits. */
-template <int N>
-__device__ static inline void keep_factors(float (&f)[N], size_t e0, float p, uint32_t site, const dm_knobs *k) {
-  const float scale = 1.0f / (1.0f - p);
-  float u[4];
-  for (int i = 0; i < N; i++) {
-    int slot = (int)((e0 + (size_t)i) & 3);
-    if (i == 0 || slot == 0) dm_uniform4(u, (e0 + (size_t)i) >> 2, site, k->step, k->seed);
-    f[i] = (slot == 0 ? u[0] : slot == 1 ? u[1] : slot == 2 ? u[2] : u[3]) < p ? 0.0f : scale;
-  }
+/* -- dropout ---------------------------------------------------------------------------------------------------- */
+
+/* Of elements of stream `site`, an argument of kernels. An element is dropped where its uniform number,
+** (bits >> 8) 2^-24 (philox.h), is less than p: that is, where its bits are less than `below`. */
+struct dropout {
+  uint32_t below;                        /* ceil(2^24 p) 2^8; 0: nothing is dropped */
+  float scale;                           /* 1 / (1 - p) */
+  uint32_t site;
+  const dm_knobs *knobs;
+};
+
+static inline dropout dropout_of(const dm_device *d, float p, uint32_t site) {
+  return { (uint32_t)ceil(16777216.0 * (double)p) << 8, 1.0f / (1.0f - p), site, cuda_of(d)->knobs };
+}
+
+/* A dropout at the present step; a thread reads it once. */
+struct keeper {
+  uint32_t below, site, step, seed[2];
+  float scale;
+};
+
+__device__ static inline keeper keeper_of(const dropout &d) {
+  return { d.below, d.site, d.knobs->step, { d.knobs->seed[0], d.knobs->seed[1] }, d.scale };
+}
+
+/* Bit i: element 4 block + i is kept. The CPU's bits. */
+__device__ static inline uint32_t kept_four(const keeper &k, uint64_t block) {
+  const uint32_t counter[4] = { (uint32_t)block, (uint32_t)(block >> 32), k.site, k.step };
+  uint32_t bits[4];
+  dm_philox4x32(bits, counter, k.seed);
+  return (bits[0] >= k.below ? 1u : 0u) | (bits[1] >= k.below ? 2u : 0u) | (bits[2] >= k.below ? 4u : 0u)
+         | (bits[3] >= k.below ? 8u : 0u);
+}
+
+/* Factors, 0 or 1 / (1 - p), of elements e0 .. e0 + N. */
+template <int N> __device__ static inline void keep_factors(float (&f)[N], const keeper &k, size_t e0) {
+  static_assert(N <= 28, "bits of a word");
+  constexpr int FOURS = (N + 3) / 4;
+  const int slot = (int)(e0 & 3);
+  uint32_t kept = 0;
+#pragma unroll
+  for (int i = 0; i < FOURS; i++) kept |= kept_four(k, (e0 >> 2) + i) << 4 * i;
+  if (slot + N > 4 * FOURS) kept |= kept_four(k, (e0 >> 2) + FOURS) << 4 * FOURS;
+  kept >>= slot;
+#pragma unroll
+  for (int i = 0; i < N; i++) f[i] = kept >> i & 1 ? k.scale : 0.0f;
 }
 
 /* -- tensor cores (bf16, sm_80 and later) ------------------------------------------------------------------------

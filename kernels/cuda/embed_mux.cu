@@ -18,9 +18,7 @@ template <class T> struct mixed {
   int B, N, S, C, words, positions;
   float scale;
   int pad;
-  float p;
-  uint32_t site;
-  const dm_knobs *knobs;
+  dropout drop;
 
   __device__ int position(int row) const { return posid ? posid[row] : row % S; }
 
@@ -39,7 +37,7 @@ template <class T> struct mixed {
 
   template <int K> __device__ void keep(float (&f)[K], int row, int j) const {
     for (int i = 0; i < K; i++) f[i] = 1.0f;
-    if (p > 0) keep_factors(f, (size_t)row * C + j, p, site, knobs);
+    if (drop.below) keep_factors(f, keeper_of(drop), (size_t)row * C + j);
   }
 };
 
@@ -50,7 +48,7 @@ static mixed<T> mixed_of(dm_device *d, const dm_tensor *ids, const dm_tensor *po
                          uint32_t site) {
   return { data<T>(word), data<T>(pos), data<T>(type), data<T>(g), data<T>(c), data<T>(key), data<float>(weight),
            data<int32_t>(ids), data<int32_t>(posid), ids->shape[0], ids->shape[1], ids->shape[2], dm_cols(word),
-           dm_rows(word), dm_rows(pos), scale, pad, p, site, cuda_of(d)->knobs };
+           dm_rows(word), dm_rows(pos), scale, pad, dropout_of(d, p, site) };
 }
 
 /* A block mixes the N instances of one (b, s): a warp takes every WARPS-th instance and keeps its sum and the

@@ -10,23 +10,16 @@ enum {
   COLUMNS = 128                          /* columns, and threads, of a block that sums them */
 };
 
-/* Where the branch r of a row is dropped. */
-struct branch {
-  float p;
-  uint32_t site;
-  const dm_knobs *knobs;
-};
-
 /* v = x + drop(r) for PACK8 elements of row `row` from column j on. */
 template <class T>
 __device__ static inline void sum_pack(float (&v)[PACK8], const T *x, const T *r, size_t at, int left, bool packed,
-                                       const branch &b) {
+                                       const keeper &k) {
   fetch(v, x + at, left, packed);
   if (!r) return;
   float u[PACK8], keep[PACK8];
   fetch(u, r + at, left, packed);
-  if (b.p > 0) {
-    keep_factors(keep, at, b.p, b.site, b.knobs);
+  if (k.below) {
+    keep_factors(keep, k, at);
     for (int i = 0; i < PACK8; i++) u[i] *= keep[i];
   }
   for (int i = 0; i < PACK8; i++) v[i] += u[i];
@@ -35,18 +28,18 @@ __device__ static inline void sum_pack(float (&v)[PACK8], const T *x, const T *r
 /* The packs of a row that this lane takes: f(its values of x + drop(r), column), the first HELD of them from `held`. */
 template <class T, class F>
 __device__ static inline void each_pack(float (&held)[HELD][PACK8], bool fill, const T *x, const T *r, size_t at, int n,
-                                        bool packed, const branch &b, F f) {
+                                        bool packed, const keeper &keeper, F f) {
   const int first = threadIdx.x % WARP * PACK8;
 #pragma unroll
   for (int k = 0; k < HELD; k++) {
     int j = first + k * STRIDE;
     if (j >= n) return;
-    if (fill) sum_pack(held[k], x, r, at + j, n - j, packed, b);
+    if (fill) sum_pack(held[k], x, r, at + j, n - j, packed, keeper);
     f(held[k], j);
   }
   for (int j = first + HELD * STRIDE; j < n; j += STRIDE) {
     float v[PACK8];
-    sum_pack(v, x, r, at + j, n - j, packed, b);
+    sum_pack(v, x, r, at + j, n - j, packed, keeper);
     f(v, j);
   }
 }
@@ -55,15 +48,16 @@ __device__ static inline void each_pack(float (&held)[HELD][PACK8], bool fill, c
 ** read again. Reads x and r once, writes y and two floats. */
 template <class T>
 __global__ void layernorm_fwd_kernel(T *y, float *stat, const T *x, const T *r, const T *w, const T *b, int rows, int n,
-                                     bool packed, branch drop, float eps) {
+                                     bool packed, dropout drop, float eps) {
   const size_t row = (size_t)blockIdx.x * WARPS + threadIdx.x / WARP, at = row * (size_t)n;
   if (row >= (size_t)rows) return;
+  const keeper keeper = keeper_of(drop);
   float held[HELD][PACK8], sum = 0, square = 0;
-  each_pack(held, true, x, r, at, n, packed, drop, [&](const float (&v)[PACK8], int) {
+  each_pack(held, true, x, r, at, n, packed, keeper, [&](const float (&v)[PACK8], int) {
     for (int i = 0; i < PACK8; i++) sum += v[i];                       /* 0 beyond the row */
   });
   const float mean = warp_sum(sum) / n;
-  each_pack(held, false, x, r, at, n, packed, drop, [&](const float (&v)[PACK8], int j) {
+  each_pack(held, false, x, r, at, n, packed, keeper, [&](const float (&v)[PACK8], int j) {
     for (int i = 0; i < PACK8; i++) square += j + i < n ? (v[i] - mean) * (v[i] - mean) : 0.0f;
   });
   const float rstd = 1.0f / sqrtf(warp_sum(square) / n + eps);
@@ -71,7 +65,7 @@ __global__ void layernorm_fwd_kernel(T *y, float *stat, const T *x, const T *r, 
     stat[2 * row] = mean;
     stat[2 * row + 1] = rstd;
   }
-  each_pack(held, false, x, r, at, n, packed, drop, [&](const float (&v)[PACK8], int j) {
+  each_pack(held, false, x, r, at, n, packed, keeper, [&](const float (&v)[PACK8], int j) {
     float scale[PACK8], shift[PACK8], o[PACK8];
     fetch(scale, w + j, n - j, packed);
     fetch(shift, b + j, n - j, packed);
@@ -87,8 +81,7 @@ dm_status cuda_layernorm_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const 
     using T = decltype(zero);
     bool packed = packable(n, data<T>(y), data<T>(x), data<T>(r), data<T>(w), data<T>(b));
     return launch(d, layernorm_fwd_kernel<T>, blocks(rows, WARPS), WARPS * WARP, 0, data<T>(y), data<float>(stat),
-                  data<T>(x), data<T>(r), data<T>(w), data<T>(b), rows, n, packed, branch{ p, site, cuda_of(d)->knobs },
-                  eps);
+                  data<T>(x), data<T>(r), data<T>(w), data<T>(b), rows, n, packed, dropout_of(d, p, site), eps);
   });
 }
 
@@ -98,12 +91,13 @@ dm_status cuda_layernorm_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const 
 ** cache), writes dx and dr. */
 template <class T>
 __global__ void layernorm_bwd_kernel(T *dx, T *dr, const T *dy, const T *x, const T *r, const T *w, const float *stat,
-                                     int rows, int n, bool packed, branch drop, bool add_x, bool add_r) {
+                                     int rows, int n, bool packed, dropout drop, bool add_x, bool add_r) {
   const size_t row = (size_t)blockIdx.x * WARPS + threadIdx.x / WARP, at = row * (size_t)n;
   if (row >= (size_t)rows) return;
   const float mean = stat[2 * row], rstd = stat[2 * row + 1];
+  const keeper keeper = keeper_of(drop);
   float held[HELD][PACK8], a = 0, b = 0;
-  each_pack(held, true, x, r, at, n, packed, drop, [&](const float (&v)[PACK8], int j) {
+  each_pack(held, true, x, r, at, n, packed, keeper, [&](const float (&v)[PACK8], int j) {
     float g[PACK8], scale[PACK8];
     fetch(g, dy + at + j, n - j, packed);
     fetch(scale, w + j, n - j, packed);
@@ -114,15 +108,15 @@ __global__ void layernorm_bwd_kernel(T *dx, T *dr, const T *dy, const T *x, cons
   });
   a = warp_sum(a) / n;
   b = warp_sum(b) / n;
-  each_pack(held, false, x, r, at, n, packed, drop, [&](const float (&v)[PACK8], int j) {
+  each_pack(held, false, x, r, at, n, packed, keeper, [&](const float (&v)[PACK8], int j) {
     float g[PACK8], scale[PACK8], keep[PACK8];
     fetch(g, dy + at + j, n - j, packed);
     fetch(scale, w + j, n - j, packed);
     for (int i = 0; i < PACK8; i++) g[i] = (g[i] * scale[i] - a - (v[i] - mean) * rstd * b) * rstd;
     if (dx) put(dx + at + j, g, n - j, packed, add_x);
     if (!dr) return;
-    if (drop.p > 0) {
-      keep_factors(keep, at + j, drop.p, drop.site, drop.knobs);
+    if (keeper.below) {
+      keep_factors(keep, keeper, at + j);
       for (int i = 0; i < PACK8; i++) g[i] *= keep[i];
     }
     put(dr + at + j, g, n - j, packed, add_r);
@@ -132,16 +126,17 @@ __global__ void layernorm_bwd_kernel(T *dx, T *dr, const T *dy, const T *x, cons
 /* A block sums RUN rows of COLUMNS columns, a thread one column: part [runs, 2, n] gets dw and db of the run. */
 template <class T>
 __global__ void layernorm_columns_kernel(float *part, const T *dy, const T *x, const T *r, const float *stat, int rows,
-                                         int n, branch drop) {
+                                         int n, dropout drop) {
   const int j = blockIdx.x * COLUMNS + threadIdx.x, first = blockIdx.y * RUN;
   if (j >= n) return;
+  const keeper keeper = keeper_of(drop);
   float dw = 0, db = 0;
   for (int row = first; row < first + RUN && row < rows; row++) {
     const size_t e = (size_t)row * n + j;
     float v = to_float(x[e]), g = to_float(dy[e]);
     if (r) {
       float keep[1] = { 1.0f };
-      if (drop.p > 0) keep_factors(keep, e, drop.p, drop.site, drop.knobs);
+      if (keeper.below) keep_factors(keep, keeper, e);
       v += to_float(r[e]) * keep[0];
     }
     dw += g * (v - stat[2 * (size_t)row]) * stat[2 * (size_t)row + 1];
@@ -155,7 +150,7 @@ dm_status cuda_layernorm_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dr, dm_tens
                              const dm_tensor *dy, const dm_tensor *x, const dm_tensor *r, const dm_tensor *w,
                              const dm_tensor *stat, float p, uint32_t site, uint32_t acc) {
   int rows = dm_rows(x), n = dm_cols(x), runs = (int)blocks(rows, RUN);
-  const branch drop = { p, site, cuda_of(d)->knobs };
+  const dropout drop = dropout_of(d, p, site);
   void *part = NULL;
   dm_status s = dw || db ? scratch(d, (size_t)runs * 2 * n * sizeof(float), &part) : DM_OK;
   if (s) return s;

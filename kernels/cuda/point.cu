@@ -66,12 +66,10 @@ struct activation_grad {                 /* v: dy, u: x */
 };
 
 struct dropped {
-  float p;
-  uint32_t site;
-  const dm_knobs *knobs;
+  dropout drop;
   template <int N> __device__ void operator()(float (&v)[N], size_t e0, const float (&)[N]) const {
     float keep[N];
-    keep_factors(keep, e0, p, site, knobs);
+    keep_factors(keep, keeper_of(drop), e0);
     for (int i = 0; i < N; i++) v[i] *= keep[i];
   }
 };
@@ -106,7 +104,7 @@ dm_status cuda_act_bwd(dm_device *d, dm_tensor *dx, const dm_tensor *dy, const d
 
 static dm_status drop(dm_device *d, dm_tensor *out, const dm_tensor *x, float p, uint32_t site, bool add) {
   if (!(p > 0)) return map_alike(d, out, x, NULL, add, same{});
-  return map_alike(d, out, x, NULL, add, dropped{ p, site, cuda_of(d)->knobs });
+  return map_alike(d, out, x, NULL, add, dropped{ dropout_of(d, p, site) });
 }
 
 dm_status cuda_dropout_fwd(dm_device *d, dm_tensor *y, const dm_tensor *x, float p, uint32_t site) {
