@@ -11,7 +11,8 @@
 
 enum {
   PIECE = 64,                            /* rows of one partial sum: depends on nothing but the problem */
-  SUMMED = 128                           /* columns, and threads, of a block */
+  AHEAD = 4,                             /* rows that a thread has under way: their loads overlap */
+  SUMMED = 128                           /* threads of a block at most */
 };
 
 /* Rows 0 .. rows - 1 in an order sorted by target; a target or a row outside its range is left out. */
@@ -32,32 +33,38 @@ __device__ static inline int target_at(const sorted_rows &s, int k) {
   return t < s.targets ? t : -1;
 }
 
-/* A block sums PIECE places of SUMMED columns, a thread one column. edge [pieces, 2, n]: what belongs to a target that
-** began in an earlier piece, and what belongs to one that goes on in the next. */
+/* A block sums PIECE places, a thread F::W columns, AHEAD rows of them under way. edge [pieces, 2, n]: what belongs to
+** a target that began in an earlier piece, and what belongs to one that goes on in the next. */
 template <class T, class F>
-__global__ void segment_piece_kernel(T *out, float *edge, sorted_rows s, int n, bool add, F f) {
+__global__ void segment_piece_kernel(T *out, float *edge, sorted_rows s, int n, bool packed, bool add, F f) {
   DM_SHARED(int32_t, row, PIECE + 2);
   DM_SHARED(int32_t, target, PIECE + 2);
-  for (int k = threadIdx.x; k < PIECE + 2; k += SUMMED) {
+  for (int k = threadIdx.x; k < PIECE + 2; k += blockDim.x) {
     row[k] = row_at(s, blockIdx.x * PIECE + k - 1);
     target[k] = target_at(s, blockIdx.x * PIECE + k - 1);
   }
   __syncthreads();
-  const int j = blockIdx.y * SUMMED + threadIdx.x;
+  const int j = (blockIdx.y * blockDim.x + threadIdx.x) * F::W;
   if (j >= n) return;
-  bool begun = target[0] == target[1];
-  float sum = 0;
-  for (int k = 1; k <= PIECE; k++) {
-    const int t = target[k];
-    if (t >= 0) sum += f(row[k], j);
-    const bool goes_on = target[k + 1] == t;
-    if (goes_on && k < PIECE) continue;
-    T *o = out + (size_t)(t < 0 ? 0 : t) * n + j;
-    if (t >= 0 && begun) edge[(size_t)blockIdx.x * 2 * n + j] = sum;
-    else if (t >= 0 && goes_on) edge[((size_t)blockIdx.x * 2 + 1) * n + j] = sum;
-    else if (t >= 0) *o = from_float<T>(add ? to_float(*o) + sum : sum);
-    begun = false;
-    sum = 0;
+  bool begun = target[0] == target[1] && target[1] >= 0;
+  float sum[F::W] = {};
+  for (int k = 1; k <= PIECE; k += AHEAD) {
+    float v[AHEAD][F::W];
+#pragma unroll
+    for (int a = 0; a < AHEAD; a++) f(v[a], row[k + a] < 0 ? 0 : row[k + a], j);
+#pragma unroll
+    for (int a = 0; a < AHEAD; a++) {
+      const int t = target[k + a];
+      if (t < 0) continue;
+      for (int i = 0; i < F::W; i++) sum[i] += v[a][i];
+      const bool goes_on = target[k + a + 1] == t;
+      if (goes_on && k + a < PIECE) continue;
+      if (begun) put(edge + (size_t)blockIdx.x * 2 * n + j, sum, n - j, packed);
+      else if (goes_on) put(edge + ((size_t)blockIdx.x * 2 + 1) * n + j, sum, n - j, packed);
+      else put(out + (size_t)t * n + j, sum, n - j, packed, add);
+      begun = false;
+      for (int i = 0; i < F::W; i++) sum[i] = 0;
+    }
   }
 }
 
@@ -75,29 +82,60 @@ template <class T> __global__ void segment_join_kernel(T *out, const float *edge
 /* Floats of scratch for segment_sum. */
 static inline size_t segment_edge(int rows, int n) { return 2 * (size_t)blocks(rows, PIECE) * n; }
 
-/* out [targets, n] (+)= sums of f(row, column) over the rows of each target, which are none outside 0 .. targets - 1.
-** F: a struct with `__device__ float operator()(int row, int column) const`. */
+/* out [targets, n] (+)= sums of rows by target, which is none outside 0 .. targets - 1. F: a struct with W, columns at
+** a time, and `__device__ void operator()(float (&v)[W], int row, int column) const`. */
 template <class F>
-static inline dm_status segment_sum(dm_device *d, dm_tensor *out, const int32_t *order, const int32_t *target, int rows,
-                                    bool add, float *edge, F f) {
-  const int n = dm_cols(out), pieces = (int)blocks(rows, PIECE);
+static inline dm_status segment_packs(dm_device *d, dm_tensor *out, const int32_t *order, const int32_t *target,
+                                      int rows, bool add, float *edge, F f) {
+  const int n = dm_cols(out), pieces = (int)blocks(rows, PIECE), packs = (int)blocks(n, F::W);
+  const int threads = packs < SUMMED ? (int)blocks(packs, WARP) * WARP : SUMMED;
   const sorted_rows sorted = { order, target, rows, dm_rows(out) };
-  const dim3 grid(pieces, blocks(n, SUMMED));
   dm_status s = add ? DM_OK : cuda_zero(d, out);
   if (s) return s;
   return by_type(out, [&](auto zero) {
     using T = decltype(zero);
-    dm_status t = launch(d, segment_piece_kernel<T, F>, grid, SUMMED, 0, data<T>(out), edge, sorted, n, add, f);
-    return t ? t : launch(d, segment_join_kernel<T>, grid, SUMMED, 0, data<T>(out), edge, sorted, n, add);
+    dm_status t = launch(d, segment_piece_kernel<T, F>, dim3(pieces, blocks(packs, threads)), threads, 0,
+                         data<T>(out), edge, sorted, n, packable(n, data<T>(out), edge), add, f);
+    return t ? t : launch(d, segment_join_kernel<T>, dim3(pieces, blocks(n, SUMMED)), SUMMED, 0, data<T>(out), edge,
+                          sorted, n, add);
   });
 }
 
-/* The commonest functor: rows of a matrix as they are. */
+/* A functor `__device__ float operator()(int row, int column) const`, for a thread that takes one column. */
+template <class F> struct one_column {
+  enum { W = 1 };
+  F f;
+  __device__ void operator()(float (&v)[W], int row, int j) const { v[0] = f(row, j); }
+};
+
+template <class F>
+static inline dm_status segment_sum(dm_device *d, dm_tensor *out, const int32_t *order, const int32_t *target, int rows,
+                                    bool add, float *edge, F f) {
+  return segment_packs(d, out, order, target, rows, add, edge, one_column<F>{ f });
+}
+
+/* Rows of a matrix as they are, in packs: whole where every pack lies in its row and may be moved as one. */
+template <class T, bool whole> struct packs_of {
+  enum { W = 8 };
+  const T *x;
+  int n;
+  __device__ void operator()(float (&v)[W], int row, int j) const {
+    fetch(v, x + (size_t)row * n + j, whole ? (int)W : n - j, whole);
+  }
+};
+
 template <class T> struct rows_of {
   const T *x;
   int n;
-  __device__ float operator()(int row, int j) const { return to_float(x[(size_t)row * n + j]); }
 };
+
+template <class T>
+static inline dm_status segment_sum(dm_device *d, dm_tensor *out, const int32_t *order, const int32_t *target, int rows,
+                                    bool add, float *edge, rows_of<T> r) {
+  return r.n % packs_of<T, true>::W == 0 && packable(r.n, r.x)
+    ? segment_packs(d, out, order, target, rows, add, edge, packs_of<T, true>{ r.x, r.n })
+    : segment_packs(d, out, order, target, rows, add, edge, packs_of<T, false>{ r.x, r.n });
+}
 
 /* order [rows] = the rows with 0 <= target < targets, by target and then by row; -1 after the last of them. For
 ** targets that are few. count: `targets` integers of scratch. (segment.cu) */
