@@ -1,13 +1,72 @@
 /* embed_mux.cu -- the mixed embedding on CUDA: gather, norm, dropout, bind and sum over N in one pass.
 **
-** Forward: a block takes one (row, position), its warps share the N instances. Backward: two sums of each token first;
-** then every gradient is a sum over tokens of a function of (token, column), recomputed from the tables. */
+** A block is as many threads as a row has packs of columns: a thread keeps its columns of all that does not change from
+** token to token, and takes some tokens side by side. Forward: a block sums the N instances of one (row, position).
+** Backward: a block takes tokens of one instance and sums what belongs to the instance and to the places; the gradient
+** of each token's embedding is written down once where sums of it by word, or by positions that are given, are
+** wanted. */
 #include "segment.cuh"
 
 enum {
-  WARPS = 4,                             /* instances of a block, or tokens, side by side */
-  PACK4 = 4,                             /* columns a lane takes at a time: one draw of Philox */
-  STRIDE = WARP * PACK4
+  PACK8 = 8,                             /* columns of a thread: two draws of Philox */
+  WIDEST = 512,                          /* threads of a block at most: 128 registers for each */
+  FORTH = 4,                             /* tokens side by side, forward: their loads and sums overlap */
+  BACK = 2,                              /* and backward, where each takes more registers */
+  RUN = 64,                              /* tokens of one table in shared memory, and of one partial sum */
+  COLUMNS = 128                          /* columns, and threads, of a block that ends the instances' sums */
+};
+
+/* The columns of this thread. A thread beyond the row takes part in sums over the block, with 0. */
+struct pack {
+  int j, left;                           /* the first, 0 beyond the row; how many of the row follow */
+  bool mine;
+};
+
+__device__ static inline pack pack_of(int n) {
+  const int j = threadIdx.x * PACK8;
+  return { j < n ? j : 0, j < n ? n - j : 0, j < n };
+}
+
+/* Moves of a pack. whole: every pack lies in its row and may be moved as one. */
+template <bool whole, class T> __device__ static inline void take(float (&v)[PACK8], const T *row, const pack &at) {
+  fetch(v, row + at.j, whole ? (int)PACK8 : at.left, whole);
+}
+
+template <bool whole, class T> __device__ static inline void give(T *row, const float (&v)[PACK8], const pack &at) {
+  if (at.mine) put(row + at.j, v, whole ? (int)PACK8 : at.left, whole);
+}
+
+/* v[k] = finish(the block's sum of v[k]), for every thread. K, a power of two, sums in the steps of one: half a warp
+** goes on with half of the values. part [warps, K]: not used again before another barrier. */
+template <int K, class F> __device__ static inline void block_sums(float (&v)[K], float *part, F finish) {
+  const int lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
+#pragma unroll
+  for (int half = K / 2; half; half /= 2) {
+    const bool upper = lane & half * (WARP / K);
+#pragma unroll
+    for (int k = 0; k < half; k++) {
+      const float other = __shfl_xor_sync(0xffffffffu, upper ? v[k] : v[k + half], half * (WARP / K));
+      v[k] = (upper ? v[k + half] : v[k]) + other;
+    }
+  }
+#pragma unroll
+  for (int with = WARP / K / 2; with; with /= 2) v[0] += __shfl_xor_sync(0xffffffffu, v[0], with);
+  if (lane % (WARP / K) == 0) part[threadIdx.x / (WARP / K)] = v[0];
+  __syncthreads();
+  float sum = 0;
+  for (int w = 0; w < warps; w++) sum += part[w * K + lane % K];
+  sum = finish(sum);
+#pragma unroll
+  for (int k = 0; k < K; k++) v[k] = __shfl_sync(0xffffffffu, sum, k);
+}
+
+/* A token, found out once for all threads of a block. */
+template <class T> struct alignas(16) token {
+  const T *word, *pos;                   /* rows of the tables; any row where it is left out */
+  const T *other;                        /* what it is bound with or to: a row of key, forward, or of dy */
+  float share;                           /* scale * weight of its instance; 0 where it is left out */
+  int row;                               /* -1: there is none */
+  float shift, rstd;                     /* backward: its normed embedding is embedding * rstd + shift */
 };
 
 /* The op's arguments, unpacked. */
@@ -20,24 +79,60 @@ template <class T> struct mixed {
   int pad;
   dropout drop;
 
-  __device__ int position(int row) const { return posid ? posid[row] : row % S; }
+  /* A token that is left out; row < 0: that there is none. */
+  __device__ token<T> nobody(int row) const { return { g, g, g, 0, row, 0, 0 }; }
 
-  /* scale * weight of the token's instance; 0 where the token is left out. */
-  __device__ float share(int row) const {
-    const int id = ids[row], at = position(row);
-    if (id == pad || id < 0 || id >= words || at < 0 || at >= positions) return 0;
-    return weight ? scale * weight[row / S] : scale;
+  __device__ token<T> token_at(int row, const T *other) const {
+    token<T> t = nobody(row);
+    const int id = ids[row], at = posid ? posid[row] : row % S;
+    if (id == pad || id < 0 || id >= words || at < 0 || at >= positions) return t;
+    t.word = word + (size_t)id * C;
+    t.pos = pos + (size_t)at * C;
+    t.other = other;
+    t.share = weight ? scale * weight[row / S] : scale;
+    return t;
   }
 
-  /* word + position (+ type) of a token that is not left out. */
-  __device__ float embedding(int row, int j) const {
-    return to_float(word[(size_t)ids[row] * C + j]) + to_float(pos[(size_t)position(row) * C + j])
-           + (type ? to_float(type[j]) : 0.0f);
+  /* What the embeddings of all tokens at place s have in common. */
+  template <bool whole> __device__ void common(float (&v)[PACK8], int s, const pack &at) const {
+    float u[PACK8] = {};
+    for (int i = 0; i < PACK8; i++) v[i] = 0;
+    if (!posid) take<whole>(v, pos + (size_t)s * C, at);
+    if (type) take<whole>(u, type, at);
+    for (int i = 0; i < PACK8; i++) v[i] += u[i];
   }
 
-  template <int K> __device__ void keep(float (&f)[K], int row, int j) const {
-    for (int i = 0; i < K; i++) f[i] = 1.0f;
-    if (drop.below) keep_factors(f, keeper_of(drop), (size_t)row * C + j);
+  /* The embeddings of K tokens. */
+  template <bool whole, int K>
+  __device__ void embeddings(float (&v)[K][PACK8], const token<T> *t, const float (&common)[PACK8],
+                             const pack &at) const {
+#pragma unroll
+    for (int k = 0; k < K; k++) take<whole>(v[k], t[k].word, at);
+    if (posid) {
+#pragma unroll
+      for (int k = 0; k < K; k++) {
+        float u[PACK8];
+        take<whole>(u, t[k].pos, at);
+        for (int i = 0; i < PACK8; i++) v[k][i] += u[i];
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < K; k++) {
+      for (int i = 0; i < PACK8; i++) v[k][i] += common[i];
+    }
+  }
+
+  /* share times the dropout factors of a token. */
+  template <bool whole>
+  __device__ void shares(float (&f)[PACK8], keeper k, const token<T> &t, const pack &at) const {
+    k.scale *= t.share;
+    if (!k.below) {
+      for (int i = 0; i < PACK8; i++) f[i] = t.share;
+    } else if (whole) {
+      keep_factors(f, k, ((size_t)t.row * (C / PACK8) + at.j / PACK8) * PACK8);
+    } else {
+      keep_factors(f, k, (size_t)t.row * C + at.j);
+    }
   }
 };
 
@@ -51,173 +146,230 @@ static mixed<T> mixed_of(dm_device *d, const dm_tensor *ids, const dm_tensor *po
            dm_rows(word), dm_rows(pos), scale, pad, dropout_of(d, p, site) };
 }
 
-/* A block mixes the N instances of one (b, s): a warp takes every WARPS-th instance and keeps its sum and the
-** embedding at hand in shared memory, each lane its own columns; the warps' sums are added in order. Reads N rows of
-** the table, writes one row of y and two floats for each token. */
-template <class T> __global__ void embed_mux_fwd_kernel(T *y, float *stat, mixed<T> m, float eps) {
-  DM_DYNAMIC_SHARED(float, room);
-  const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, n = m.C, b = blockIdx.x / m.S, s = blockIdx.x % m.S;
-  float *sum = room + (size_t)warp * 2 * n, *v = sum + n;
-  for (int j = lane * PACK4; j < n; j += STRIDE) {
-    for (int c = j; c < n && c < j + PACK4; c++) sum[c] = 0;
-  }
-  for (int i = warp; i < m.N; i += WARPS) {
-    const int row = (b * m.N + i) * m.S + s;
-    const float f = m.share(row);
-    float mean = 0, rstd = 0;
-    if (f != 0) {
-      float total = 0, square = 0;
-      for (int j = lane * PACK4; j < n; j += STRIDE) {
-        for (int c = j; c < n && c < j + PACK4; c++) total += v[c] = m.embedding(row, c);
+/* Threads of a block, one to a pack. */
+static dm_status threads_of(dm_device *d, int *threads, int n) {
+  *threads = (int)blocks(n, PACK8 * WARP) * WARP;
+  return *threads <= WIDEST ? DM_OK : fail(DM_EARG, "%s: %d columns, expected at most %d", cuda_of(d)->op, n,
+                                           WIDEST * PACK8);
+}
+
+/* Whether the rows that a pass reads and writes are moved in whole packs. */
+template <class T, class... A> static bool in_packs(const mixed<T> &m, A... rest) {
+  return m.C % PACK8 == 0 && packable(m.C, m.word, m.pos, m.type, m.g, m.c, m.key, rest...);
+}
+
+/* A block mixes the N instances of one (b, s). Reads N rows of the table, writes one row of y and two floats for each
+** token. */
+template <class T, bool whole>
+__global__ void __launch_bounds__(WIDEST) embed_mux_fwd_kernel(T *y, float *stat, mixed<T> m, float eps) {
+  DM_SHARED(token<T>, tokens, RUN);
+  DM_SHARED(float, part, 2 * FORTH * WIDEST / WARP);
+  const int b = blockIdx.x / m.S, s = blockIdx.x % m.S;
+  const pack at = pack_of(m.C);
+  const keeper keeper = keeper_of(m.drop);
+  const float each = 1.0f / m.C;
+  float common[PACK8], with_x[PACK8] = {}, alone[PACK8] = {};          /* sums of share * key * x, of share * key */
+  m.template common<whole>(common, s, at);
+  for (int first = 0; first < m.N; first += RUN) {
+    __syncthreads();
+    for (int k = threadIdx.x; k < RUN; k += blockDim.x) {
+      const int i = first + k;
+      tokens[k] = i < m.N ? m.token_at((b * m.N + i) * m.S + s, m.key + (size_t)i * m.C) : m.nobody(-1);
+    }
+    __syncthreads();
+    for (int k = 0; k < RUN && first + k < m.N; k += FORTH) {
+      float v[FORTH][PACK8], mean[FORTH], rstd[FORTH];
+      m.template embeddings<whole>(v, tokens + k, common, at);
+#pragma unroll
+      for (int t = 0; t < FORTH; t++) {
+        mean[t] = 0;
+        for (int i = 0; i < PACK8; i++) mean[t] += v[t][i];            /* 0 beyond the row */
+        if (!at.mine) mean[t] = 0;
       }
-      mean = warp_sum(total) / n;
-      for (int j = lane * PACK4; j < n; j += STRIDE) {
-        for (int c = j; c < n && c < j + PACK4; c++) square += (v[c] - mean) * (v[c] - mean);
+      block_sums(mean, part, [=](float total) { return total * each; });
+#pragma unroll
+      for (int t = 0; t < FORTH; t++) {
+        rstd[t] = 0;
+        for (int i = 0; i < PACK8; i++) {
+          v[t][i] -= mean[t];
+          if (whole || i < at.left) rstd[t] += v[t][i] * v[t][i];
+        }
+        if (!at.mine) rstd[t] = 0;
       }
-      rstd = 1.0f / sqrtf(warp_sum(square) / n + eps);
-      for (int j = lane * PACK4; j < n; j += STRIDE) {
-        float keep[PACK4];
-        m.keep(keep, row, j);
-        for (int k = 0; k < PACK4 && j + k < n; k++) {
-          const float e = (v[j + k] - mean) * rstd * to_float(m.g[j + k]) + to_float(m.c[j + k]);
-          sum[j + k] += e * keep[k] * to_float(m.key[(size_t)i * n + j + k]) * f;
+      block_sums(rstd, part + FORTH * WIDEST / WARP, [=](float total) { return rsqrtf(total * each + eps); });
+#pragma unroll
+      for (int t = 0; t < FORTH; t++) {
+        const token<T> &own = tokens[k + t];
+        if (threadIdx.x == 0 && own.row >= 0) {
+          stat[2 * (size_t)own.row] = own.share != 0 ? mean[t] : 0.0f;
+          stat[2 * (size_t)own.row + 1] = own.share != 0 ? rstd[t] : 0.0f;
+        }
+        if (own.share == 0) continue;
+        float share[PACK8], key[PACK8];
+        take<whole>(key, own.other, at);
+        m.template shares<whole>(share, keeper, own, at);
+        for (int i = 0; i < PACK8; i++) {
+          key[i] *= share[i];
+          with_x[i] += key[i] * (v[t][i] * rstd[t]);
+          alone[i] += key[i];
         }
       }
     }
-    if (lane == 0) {
-      stat[2 * (size_t)row] = mean;
-      stat[2 * (size_t)row + 1] = rstd;
-    }
   }
-  __syncthreads();
-  for (int j = threadIdx.x; j < n; j += WARPS * WARP) {
-    float total = 0;
-    for (int w = 0; w < WARPS; w++) total += room[(size_t)w * 2 * n + j];
-    y[(size_t)blockIdx.x * n + j] = from_float<T>(total);
-  }
+  float g[PACK8], c[PACK8];
+  take<whole>(g, m.g, at);
+  take<whole>(c, m.c, at);
+  for (int i = 0; i < PACK8; i++) g[i] = g[i] * with_x[i] + c[i] * alone[i];
+  give<whole>(y + (size_t)blockIdx.x * m.C, g, at);
 }
 
 dm_status cuda_embed_mux_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const dm_tensor *ids, const dm_tensor *posid,
                              const dm_tensor *word, const dm_tensor *pos, const dm_tensor *type, const dm_tensor *g,
                              const dm_tensor *c, const dm_tensor *key, const dm_tensor *weight, float scale,
-                             int32_t pad,
-                             float p, uint32_t site, float eps) {
+                             int32_t pad, float p, uint32_t site, float eps) {
+  int threads;
+  dm_status s = threads_of(d, &threads, dm_cols(y));
+  if (s) return s;
   return by_type(y, [&](auto zero) {
     using T = decltype(zero);
     const mixed<T> m = mixed_of<T>(d, ids, posid, word, pos, type, g, c, key, weight, scale, pad, p, site);
-    return launch(d, embed_mux_fwd_kernel<T>, m.B * m.S, WARPS * WARP, (size_t)WARPS * 2 * m.C * sizeof(float),
-                  data<T>(y), data<float>(stat), m, eps);
+    return launch(d, in_packs(m, data<T>(y)) ? embed_mux_fwd_kernel<T, true> : embed_mux_fwd_kernel<T, false>,
+                  m.B * m.S, threads, 0, data<T>(y), data<float>(stat), m, eps);
   });
 }
 
-/* -- backward ------------------------------------------------------------------------------------------------------ */
-
-/* What the gradients are made of at (token, column). */
-struct at_token {
-  float x, keep, dy, de;                 /* normed embedding, dropout factor, dy, d loss / d (norm's output) */
-};
+/* -- backward ------------------------------------------------------------------------------------------------------
+** Of a token of instance i, with x its normed embedding and u = dy * share: de = u * key_i * g is d loss / dx, and that
+** of the embedding is (de - mean(de) - x mean(de x)) rstd. Sums over the tokens of u and of u x, by instance, give dg,
+** dc and dkey. */
 
 template <class T> struct mixed_grad {
   mixed<T> m;
   const T *dy;
   const float *stat;
-  float *means;                          /* [tokens, 2]: means over the columns of de g and of de g x */
+  T *dx;                                 /* [tokens, C]: gradients of the embeddings; NULL: not wanted */
+  float *by_place;                       /* [N * runs, S, C]: their sums; NULL: not wanted */
+  float *by_instance;                    /* [tiles, 2, N, C]: sums of u x, and of u */
+  int runs, places;                      /* of B, of RUN rows at most; of a block */
 
-  __device__ at_token at(int row, int j, float f, float keep) const {
-    const int i = row / m.S % m.N, b = row / m.S / m.N, s = row % m.S;
-    at_token t;
-    t.x = (m.embedding(row, j) - stat[2 * (size_t)row]) * stat[2 * (size_t)row + 1];
-    t.keep = keep;
-    t.dy = to_float(dy[((size_t)b * m.S + s) * m.C + j]) * f;
-    t.de = t.dy * keep * to_float(m.key[(size_t)i * m.C + j]);
+  __device__ token<T> token_at(int row, int b, int s) const {
+    token<T> t = m.token_at(row, dy + ((size_t)b * m.S + s) * m.C);
+    t.rstd = stat[2 * (size_t)row + 1];
+    t.shift = -stat[2 * (size_t)row] * t.rstd;
     return t;
   }
-
-  __device__ at_token at(int row, int j, float f) const {
-    float keep[1];
-    m.keep(keep, row, j);
-    return at(row, j, f, keep[0]);
-  }
-
-  /* d loss / d (word + position + type). */
-  __device__ float operator()(int row, int j) const {
-    const float f = m.share(row);
-    if (f == 0) return 0;
-    const at_token t = at(row, j, f);
-    return (t.de * to_float(m.g[j]) - means[2 * (size_t)row] - t.x * means[2 * (size_t)row + 1])
-           * stat[2 * (size_t)row + 1];
-  }
 };
 
-/* A warp takes one token: the two means of its columns. */
-template <class T> __global__ void token_means_kernel(mixed_grad<T> q, int tokens) {
-  const int row = blockIdx.x * WARPS + threadIdx.x / WARP, n = q.m.C;
-  if (row >= tokens) return;
-  const float f = q.m.share(row);
-  float sum = 0, dot = 0;
-  for (int j = threadIdx.x % WARP * PACK4; f != 0 && j < n; j += STRIDE) {
-    float keep[PACK4];
-    q.m.keep(keep, row, j);
-    for (int k = 0; k < PACK4 && j + k < n; k++) {
-      const at_token t = q.at(row, j + k, f, keep[k]);
-      sum += t.de * to_float(q.m.g[j + k]);
-      dot += t.de * to_float(q.m.g[j + k]) * t.x;
+/* A block takes the tokens of one instance at some places, in one run of rows. Reads each token's row of the table and
+** of dy, writes one row of dx, one row of by_place for each place and two of by_instance. */
+template <class T, bool whole> __global__ void __launch_bounds__(WIDEST) tokens_kernel(mixed_grad<T> q) {
+  DM_SHARED(token<T>, tokens, RUN);
+  DM_SHARED(float, part, 2 * 2 * BACK * WIDEST / WARP);
+  const mixed<T> &m = q.m;
+  const int i = blockIdx.x % m.N, tile = blockIdx.x / m.N, run = tile % q.runs, first = run * RUN;
+  const int count = m.B - first < RUN ? m.B - first : RUN;
+  const pack at = pack_of(m.C);
+  const keeper keeper = keeper_of(m.drop);
+  const float each = 1.0f / m.C;
+  float gkey[PACK8], key[PACK8], with_x[PACK8] = {}, alone[PACK8] = {};
+  take<whole>(gkey, m.g, at);
+  take<whole>(key, m.key + (size_t)i * m.C, at);
+  for (int c = 0; c < PACK8; c++) gkey[c] *= key[c];
+  for (int s = tile / q.runs * q.places, end = s + q.places; s < end && s < m.S; s++) {
+    float common[PACK8], place[PACK8] = {};
+    m.template common<whole>(common, s, at);
+    __syncthreads();
+    for (int k = threadIdx.x; k < count + BACK - 1 && k < RUN; k += blockDim.x) {
+      tokens[k] = k < count ? q.token_at(((first + k) * m.N + i) * m.S + s, first + k, s) : m.nobody(-1);
     }
+    __syncthreads();
+    for (int k = 0; k < count; k += BACK) {
+      float x[BACK][PACK8], de[BACK][PACK8], means[2 * BACK];
+      m.template embeddings<whole>(x, tokens + k, common, at);
+#pragma unroll
+      for (int t = 0; t < BACK; t++) take<whole>(de[t], tokens[k + t].other, at);
+#pragma unroll
+      for (int t = 0; t < BACK; t++) {
+        const token<T> &own = tokens[k + t];
+        means[2 * t] = means[2 * t + 1] = 0;
+        if (own.share == 0) {
+          for (int c = 0; c < PACK8; c++) x[t][c] = de[t][c] = 0;
+          continue;
+        }
+        float share[PACK8];
+        m.template shares<whole>(share, keeper, own, at);
+        for (int c = 0; c < PACK8; c++) {
+          const float u = de[t][c] * share[c];
+          x[t][c] = x[t][c] * own.rstd + own.shift;
+          with_x[c] += u * x[t][c];
+          alone[c] += u;
+          de[t][c] = u * gkey[c];                                      /* 0 beyond the row, as dy is */
+          means[2 * t] += de[t][c];
+          means[2 * t + 1] += de[t][c] * x[t][c];
+        }
+        if (!at.mine) means[2 * t] = means[2 * t + 1] = 0;
+      }
+      if (!q.dx && !q.by_place) continue;
+      block_sums(means, part + k / BACK % 2 * (2 * BACK * WIDEST / WARP), [=](float total) { return total * each; });
+#pragma unroll
+      for (int t = 0; t < BACK; t++) {
+        const token<T> &own = tokens[k + t];
+        const float mean = -means[2 * t] * own.rstd, mean_x = -means[2 * t + 1] * own.rstd;
+        for (int c = 0; c < PACK8; c++) {
+          de[t][c] = de[t][c] * own.rstd + (x[t][c] * mean_x + mean);
+          place[c] += de[t][c];
+        }
+        if (q.dx && own.row >= 0) give<whole>(q.dx + (size_t)own.row * m.C, de[t], at);
+      }
+    }
+    if (q.by_place) give<whole>(q.by_place + (((size_t)run * m.N + i) * m.S + s) * m.C, place, at);
   }
-  sum = warp_sum(sum);
-  dot = warp_sum(dot);
-  if (threadIdx.x % WARP) return;
-  q.means[2 * (size_t)row] = sum / n;
-  q.means[2 * (size_t)row + 1] = dot / n;
+  give<whole>(q.by_instance + ((size_t)tile * 2 * m.N + i) * m.C, with_x, at);
+  give<whole>(q.by_instance + (((size_t)tile * 2 + 1) * m.N + i) * m.C, alone, at);
 }
 
-/* By instance: dg, dc and the instance's dkey. */
-template <class T> struct by_instance {
-  enum { K = 3 };
-  mixed_grad<T> q;
-  __device__ int row(int i, int k) const { return (k / q.m.S * q.m.N + i) * q.m.S + k % q.m.S; }
-  __device__ void operator()(float (&sum)[K], int row, int, int j) const {
-    const float f = q.m.share(row);
-    if (f == 0) return;
-    const at_token t = q.at(row, j, f);
-    sum[0] += t.de * t.x;
-    sum[1] += t.de;
-    sum[2] += (t.x * to_float(q.m.g[j]) + to_float(q.m.c[j])) * t.keep * t.dy;
+/* A thread takes one column of the instances' sums [2, N, C], in the order of the instances. */
+template <class T>
+__global__ void instances_kernel(float *dg, float *dc, float *dkey, const float *sums, mixed<T> m, uint32_t acc) {
+  const int j = blockIdx.x * COLUMNS + threadIdx.x;
+  if (j >= m.C) return;
+  const float g = to_float(m.g[j]), c = to_float(m.c[j]);
+  float sum_g = 0, sum_c = 0;
+  for (int i = 0; i < m.N; i++) {
+    const size_t e = (size_t)i * m.C + j;
+    const float with_x = sums[e], alone = sums[(size_t)m.N * m.C + e], key = to_float(m.key[e]);
+    sum_g += key * with_x;
+    sum_c += key * alone;
+    if (dkey) dkey[e] = (acc >> 5 & 1 ? dkey[e] : 0.0f) + g * with_x + c * alone;
   }
-};
+  if (dg) dg[j] = (acc >> 3 & 1 ? dg[j] : 0.0f) + sum_g;
+  if (dc) dc[j] = (acc >> 4 & 1 ? dc[j] : 0.0f) + sum_c;
+}
 
-/* By place in the sequence: dtype, and dpos where positions are places. */
-template <class T> struct by_place {
-  enum { K = 1 };
-  mixed_grad<T> q;
-  __device__ int row(int s, int k) const { return k * q.m.S + s; }
-  __device__ void operator()(float (&sum)[K], int row, int, int j) const { sum[0] += q(row, j); }
-};
+/* dpos, where positions are places, and dtype; sums [S, C]: scratch. */
+template <class T>
+static dm_status place_grads(dm_device *d, dm_tensor *dpos, dm_tensor *dtype, const mixed_grad<T> &q, float *sums,
+                             uint32_t acc) {
+  const int S = q.m.S, C = q.m.C, parts = q.m.N * q.runs;
+  dm_status s = dpos && !(acc >> 1 & 1) ? cuda_zero(d, dpos) : DM_OK;
+  if (!s && dpos) s = column_finish(d, data<float>(dpos), q.by_place, parts, (size_t)S * C, S * C, true);
+  if (!s && dtype) s = column_finish(d, sums, q.by_place, parts, (size_t)S * C, S * C, false);
+  return s || !dtype ? s : column_finish(d, data<float>(dtype), sums, S, C, C, acc >> 2 & 1);
+}
 
+/* sums [2, N, C]: scratch. */
 template <class T>
 static dm_status instance_grads(dm_device *d, dm_tensor *dg, dm_tensor *dc, dm_tensor *dkey, const mixed_grad<T> &q,
-                                float *part, uint32_t acc) {
-  const int N = q.m.N, C = q.m.C, members = q.m.B * q.m.S, runs = member_runs(members);
-  const size_t each = member_part(1, N, members, C);
-  dm_status s = dg || dc || dkey ? member_sums(d, part, N, members, C, by_instance<T>{ q }) : DM_OK;
-  if (!s && dg) s = column_finish(d, data<float>(dg), part, runs * N, C, C, acc >> 3 & 1);
-  if (!s && dc) s = column_finish(d, data<float>(dc), part + each, runs * N, C, C, acc >> 4 & 1);
-  if (!s && dkey) s = column_finish(d, data<float>(dkey), part + 2 * each, runs, (size_t)N * C, N * C, acc >> 5 & 1);
-  return s;
-}
-
-template <class T>
-static dm_status place_grads(dm_device *d, dm_tensor *dpos, dm_tensor *dtype, const mixed_grad<T> &q, float *part,
-                             uint32_t acc) {
-  const int S = q.m.S, C = q.m.C, members = q.m.B * q.m.N, runs = member_runs(members);
-  dm_status s = dpos || dtype ? member_sums(d, part, S, members, C, by_place<T>{ q }) : DM_OK;
-  if (!s && dpos && !(acc >> 1 & 1)) s = cuda_zero(d, dpos);
-  if (!s && dpos) s = column_finish(d, data<float>(dpos), part, runs, (size_t)S * C, S * C, true);
-  if (!s && dtype) s = column_finish(d, data<float>(dtype), part, runs * S, C, C, acc >> 2 & 1);
-  return s;
+                                int tiles, float *sums, uint32_t acc) {
+  const int all = 2 * q.m.N * q.m.C;
+  dm_status s = column_finish(d, sums, q.by_instance, tiles, all, all, false);
+  return s ? s : launch(d, instances_kernel<T>, blocks(q.m.C, COLUMNS), COLUMNS, 0, data<float>(dg), data<float>(dc),
+                        data<float>(dkey), sums, q.m, acc);
 }
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+static size_t whole(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 dm_status cuda_embed_mux_bwd(dm_device *d, dm_tensor *dword, dm_tensor *dpos, dm_tensor *dtype, dm_tensor *dg,
                              dm_tensor *dc, dm_tensor *dkey, const dm_tensor *dy, const dm_tensor *stat,
@@ -226,23 +378,32 @@ dm_status cuda_embed_mux_bwd(dm_device *d, dm_tensor *dword, dm_tensor *dpos, dm
                              const dm_tensor *c, const dm_tensor *key, const dm_tensor *weight, float scale,
                              int32_t pad, float p, uint32_t site, uint32_t acc) {
   const int B = ids->shape[0], N = ids->shape[1], S = ids->shape[2], C = dm_cols(dy), tokens = B * N * S;
-  const size_t for_part = larger(segment_edge(tokens, C),
-                                 larger(member_part(3, N, B * S, C), member_part(1, S, B * N, C)));
+  const int runs = (int)blocks(B, RUN), places = B > 0 && B < RUN ? RUN / B : 1, tiles = (int)blocks(S, places) * runs;
+  dm_tensor *by_position = posid ? dpos : NULL, *by_place = posid ? NULL : dpos;
+  const size_t for_place = by_place || dtype ? (size_t)(N * runs + 1) * S * C : 0;
+  const size_t for_part = larger(segment_edge(tokens, C), for_place + (size_t)(tiles + 1) * 2 * N * C);
+  const size_t for_order = by_position ? (size_t)tokens + dm_rows(pos) : 0;
+  int threads;
   void *room;
-  dm_status s = scratch(d, (for_part + 3 * (size_t)tokens + dm_rows(pos)) * sizeof(float), &room);
-  if (s) return s;
-  float *part = (float *)room, *means = part + for_part;
-  int32_t *at = (int32_t *)(means + 2 * (size_t)tokens);
-  return by_type(dy, [&](auto zero) {
+  dm_status s = threads_of(d, &threads, C);
+  return s ? s : by_type(dy, [&](auto zero) {
     using T = decltype(zero);
+    const size_t for_dx = dword || by_position ? whole((size_t)tokens * C * sizeof(T)) : 0;
+    dm_status t = scratch(d, for_dx + (for_part + for_order) * sizeof(float), &room);
+    if (t) return t;
+    float *part = (float *)((char *)room + for_dx), *instances = part + for_place;
+    int32_t *at = (int32_t *)(part + for_part);
     const mixed_grad<T> q = { mixed_of<T>(d, ids, posid, word, pos, type, g, c, key, weight, scale, pad, p, site),
-                              data<T>(dy), data<float>(stat), means };
-    dm_status t = launch(d, token_means_kernel<T>, blocks(tokens, WARPS), WARPS * WARP, 0, q, tokens);
-    if (!t && dword) t = segment_sum(d, dword, data<int32_t>(order), data<int32_t>(ids), tokens, acc & 1, part, q);
-    if (!t) t = instance_grads(d, dg, dc, dkey, q, part, acc);
-    if (!t) t = place_grads(d, posid ? NULL : dpos, dtype, q, part, acc);
-    if (t || !posid || !dpos) return t;
+                              data<T>(dy), data<float>(stat), for_dx ? (T *)room : NULL,
+                              for_place ? part : NULL, instances, runs, places };
+    t = launch(d, in_packs(q.m, q.dy, q.dx) ? tokens_kernel<T, true> : tokens_kernel<T, false>, N * tiles, threads, 0,
+               q);
+    if (!t) t = place_grads(d, by_place, dtype, q, part + (size_t)N * runs * S * C, acc);
+    if (!t) t = instance_grads(d, dg, dc, dkey, q, tiles, instances + (size_t)tiles * 2 * N * C, acc);
+    const rows_of<T> dx = { q.dx, C };
+    if (!t && dword) t = segment_sum(d, dword, data<int32_t>(order), data<int32_t>(ids), tokens, acc & 1, part, dx);
+    if (t || !by_position) return t;
     t = order_by(d, at, at + tokens, data<int32_t>(posid), tokens, dm_rows(dpos));
-    return t ? t : segment_sum(d, dpos, at, data<int32_t>(posid), tokens, acc >> 1 & 1, part, q);
+    return t ? t : segment_sum(d, dpos, at, data<int32_t>(posid), tokens, acc >> 1 & 1, part, dx);
   });
 }

@@ -35,7 +35,7 @@ local function case(o)
   if o.learn then grads[#grads + 1] = 'key' end
   return h.op_case {
     sizes = { { 1, 1, 1, 4 }, { 2, 3, 4, 6 }, { 3, 5, 17, 65 }, { 2, 20, 40, 16 } },
-    grad_sizes = { { 1, 1, 1, 4 }, { 2, 3, 4, 6 } },
+    grad_sizes = { { 1, 1, 1, 4 }, { 2, 3, 4, 6 }, { 3, 2, 2, 8 } },
     make = function(B, N, S, C)
       local a = { ids = h.ints(0, 8, B, N, S), word = h.rand(9, C), pos = h.rand(S + 1, C), g = h.rand(C),
                   c = h.rand(C), key = h.rand(N, C), type = o.type and h.rand(C) or nil,
@@ -69,10 +69,9 @@ for name, c in pairs(cases) do
 end
 
 describe('embed_mux', function()
-  it('equals embed, layernorm, dropout and mux one after the other, with rows enough for several chunks', function()
-    local B, N, S, C, p = 3, 7, 40, 9, 0.1
-    local positions = {}
-    for r = 0, B * N * S - 1 do positions[r + 1] = r % S end
+  local function equals_its_parts(B, N, S, C, given)
+    local p, positions = 0.1, given and h.ints(0, S - 1, B, N, S) or {}
+    for r = 0, given and -1 or B * N * S - 1 do positions[r + 1] = r % S end
     local function parts(t)
       local e = dm.embed(t.ids, t.word, { pos = t.pos, posid = dm.tensor(positions, { B, N, S }, 'i32') })
       local x = dm.dropout(dm.layernorm(e, t.g, t.c), p, SITE)
@@ -80,7 +79,7 @@ describe('embed_mux', function()
     end
     local function fused(t)
       return dm.embed_mux(t.ids, t.word, t.pos, { g = t.g, c = t.c, key = t.key, weight = t.weight, scale = SCALE,
-        p = p, site = SITE })
+        posid = given and dm.tensor(positions, { B, N, S }, 'i32') or nil, p = p, site = SITE })
     end
     local names = { 'word', 'pos', 'g', 'c', 'key' }
     local function results(fn)
@@ -99,6 +98,18 @@ describe('embed_mux', function()
     end
     local got, want = results(fused), results(parts)
     for name in pairs(want) do h.close(got[name], want[name], h.twin and 1e-12 or 1e-5, name) end
+  end
+
+  it('equals embed, layernorm, dropout and mux one after the other, with rows enough for several chunks', function()
+    equals_its_parts(3, 7, 40, 9)
+  end)
+
+  it('equals its parts with many rows, many instances, wide rows and positions given', function()
+    equals_its_parts(67, 3, 2, 16)
+    equals_its_parts(1, 67, 2, 8)
+    equals_its_parts(2, 3, 2, 1032)
+    equals_its_parts(2, 2, 3, 1027)
+    equals_its_parts(5, 3, 20, 24, true)
   end)
 
   it('gives the same bits for one and two threads', function()
