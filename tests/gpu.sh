@@ -64,11 +64,12 @@ step() {
   if [ "$most" -lt 5 ]; then
     result='no time left'
   else
-    timeout "$most" "$@" > "$out/$name.log" 2>&1
-    case $? in 0) ;; 124) result="stopped after $most s" ;; *) result=FAILED ;; esac
+    timeout -k 10 "$most" "$@" > "$out/$name.log" 2>&1
+    case $? in 0) ;; 124|137) result="stopped after $most s" ;; *) result=FAILED ;; esac
   fi
   [ "$result" = passed ] || failed=1
-  count=$(grep -o '[0-9]* successes.*pending' "$out/$name.log" 2> /dev/null | tail -n 1)
+  count=$(awk '/^[0-9]+ success.* pending/ { ok += $1; bad += $4 + $7; later += $10; n++ }
+    END { if (n) printf "%d passed, %d failed, %d pending", ok, bad, later }' "$out/$name.log" 2> /dev/null)
   printf '%-12s %-20s %4d s  %s\n' "$name" "$result" $(($(date +%s) - from)) "$count" >> "$out/table.txt"
   [ "$result" = passed ]
 }
@@ -87,23 +88,26 @@ finish() {
 }
 
 specs="$build/datamux $busted -m ./?.lua -o plainTerminal"
+shared=""                                # whose kernels use shared memory
+for name in attn embed embed_mux linear loss mux norm optim; do shared="$shared tests/ops/${name}_spec.lua"; done
 export DATAMUX_DEVICE=cuda
 step configure 30 cmake -S . -B "$build" -DCMAKE_BUILD_TYPE=Release -DDATAMUX_CUDA_ARCHS="$card" $options &&
   step build 200 cmake --build "$build" --target command -j "$(nproc)" || finish
-step ops 120 $specs tests/ops
+# A process for each file, and a wait after each op: a kernel that breaks the device is named, and ends only its file.
+step ops 120 sh -c 'bad=0; for f in tests/ops/*_spec.lua; do "$@" "$f" || bad=1; done; exit $bad' ops \
+  env DATAMUX_SYNC=1 $specs
 step recorded 60 $specs tests/unit/capture_spec.lua tests/unit/moments_spec.lua tests/unit/ahead_spec.lua tests/train/capture_spec.lua
 step training 90 $specs tests/train/recompute_spec.lua tests/train/memory_spec.lua tests/train/session_spec.lua tests/models
-if [ -n "$dry" ] || command -v compute-sanitizer > /dev/null; then
-  for tool in memcheck racecheck; do
-    step $tool 100 compute-sanitizer --tool $tool --error-exitcode 99 $specs tests/ops
-  done
-else
-  skip sanitizer 'not run: compute-sanitizer is not on the PATH'
-fi
 peers=eager,compiled
 PYTHON=${PYTHON:-python3}
 export PYTHON DATAMUX="$build/datamux"
 [ -n "$dry" ] || "$PYTHON" -c 'import torch' 2> /dev/null || peers=
-step bench 150 bench/gpu/run quick=1 peers=$peers json="$out/bench.json"
+step bench 200 bench/gpu/run quick=1 peers=$peers json="$out/bench.json"
+if [ -n "$dry" ] || command -v compute-sanitizer > /dev/null; then
+  step memcheck 100 compute-sanitizer --tool memcheck --error-exitcode 99 $specs tests/ops
+  step racecheck 100 compute-sanitizer --tool racecheck --error-exitcode 99 $specs $shared
+else
+  skip sanitizer 'not run: compute-sanitizer is not on the PATH'
+fi
 if [ -z "$dry" ] && [ -f "$out/bench.log" ]; then cat "$out/bench.log" >> "$out/table.txt"; fi
 finish

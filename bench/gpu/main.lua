@@ -15,6 +15,7 @@ local json = require 'datamux.json'
 package.path = 'bench/?.lua;' .. package.path
 local programs = require 'programs'
 local list, median = programs.list, programs.median
+io.stdout:setvbuf 'line'                         -- what was measured stays where the bench is cut off
 
 local o = programs.options(arg, { mode = 'train,infer', n = '1,20,40', rounds = 3, steps = 20, peers = 'eager,compiled',
   rows = '8,16,32,64,128,256', length = 128, layers = 12, width = 768, heads = 12, vocab = 50265, precision = 'bf16',
@@ -61,23 +62,27 @@ end
 local function compare(mode, n)
   local first = ours(mode, n, o.rows)
   local best, tried = { datamux = first.rows }, { datamux = first.tried }
-  local runs, names = { datamux = {} }, { 'datamux' }
+  local runs, names, why = { datamux = {} }, { 'datamux' }, {}
   for _, form in ipairs(list(o.peers)) do
-    local r = not best.eager and peer(mode, n, o.rows, 'eager')
+    local r
+    if not best.eager then r, why[form] = peer(mode, n, o.rows, 'eager') end
     if r then best.eager, tried.eager = r.rows, r.tried end
     best[form] = best.eager
-    if best[form] then names[#names + 1], runs[form] = form, {} end
+    names[#names + 1], runs[form] = form, {}
   end
   for _ = 1, o.rounds do
     for _, name in ipairs(names) do
-      local r = name == 'datamux' and ours(mode, n, best[name]) or peer(mode, n, best[name], name)
+      local r, reason
+      if name == 'datamux' then r = ours(mode, n, best[name])
+      elseif best[name] then r, reason = peer(mode, n, best[name], name) end
       if r then table.insert(runs[name], r) end
+      why[name] = reason or why[name]
     end
   end
   print(('%s, N = %d, %d tokens, %s'):format(mode == 'train' and 'training step' or 'forward pass', n, o.length,
     o.precision))
   print(('  %-22s %5s %10s %11s %11s %9s'):format('program', 'rows', 'ms', 'texts/s', 'of products', 'ours is'))
-  local out = { mode = mode, n = n, rounds = o.rounds, tried = tried, programs = json.list {} }
+  local out = { mode = mode, n = n, rounds = o.rounds, tried = tried, why = why, programs = json.list {} }
   local floor, mine                              -- of a row; texts a second
   for _, name in ipairs(names) do
     local rows = runs[name]
@@ -90,7 +95,7 @@ local function compare(mode, n)
       out.gflops, out.device = out.gflops or median(rows, 'gflops'), out.device or rows[1].device
       out.programs[#out.programs + 1] = r
     else
-      print(('  %-22s could not run here'):format(name))
+      print(('  %-22s could not run here: %s'):format(name, why[name] and why[name]:match '([^\n]+)%s*$' or ''))
     end
   end
   print(('  products of %d x %d: %.1f TFLOP/s · %s\n'):format(o.square, o.square, out.gflops / 1e3, out.device))
@@ -101,6 +106,7 @@ local results = { tables = json.list {}, growth = json.list {}, one_row = json.l
 for _, n in ipairs(list(o.n)) do
   for _, mode in ipairs(list(o.mode)) do
     table.insert(results.tables, compare(mode, tonumber(n)))
+    programs.save(o.json, results)
   end
 end
 

@@ -125,11 +125,28 @@ __device__ static inline void write_pieces(T *y, size_t stride, int first, const
   }
 }
 
-/* The dropout factor of one probability. */
-__device__ static inline float keep_of(const attention &a, int query, int key) {
-  float keep[1];
-  keep_factors(keep, keeper_of(a.drop), ((size_t)blockIdx.x * a.S + query) * a.S + key);
-  return keep[0];
+/* Which of the TILE keys from `at` on there are to attend to: a bit for each. */
+__device__ static inline uint32_t keys_there(const attention &a, const int32_t *mask, int at) {
+  static_assert((int)TILE == (int)WARP, "a lane a key");
+  const int key = at + threadIdx.x % WARP;
+  return __ballot_sync(0xffffffffu, key < a.S && (!mask || mask[key]));
+}
+
+/* Which probabilities of `query` for 16 keys from `key` on are kept: a bit for each. */
+__device__ static inline uint32_t kept_keys(const attention &a, const keeper &k, int query, int key) {
+  return k.below ? kept_bits<16>(k, ((size_t)blockIdx.x * a.S + query) * a.S + key) : ~0u;
+}
+
+/* The same for the TILE keys from `at` on and this lane's two rows of the warp's queries, `own` on: each lane draws
+** half a row. */
+__device__ static inline void kept_of_rows(uint32_t (&bits)[2], const attention &a, const keeper &k, int own, int at) {
+  const int lane = threadIdx.x % WARP;
+  const uint32_t drawn = kept_keys(a, k, own + lane % 16, at + lane / 16 * 16);
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    const uint32_t lower = __shfl_sync(0xffffffffu, drawn, row_of(2 * h));
+    bits[h] = (lower & 0xffff) | __shfl_sync(0xffffffffu, drawn, row_of(2 * h) + 16) << 16;
+  }
 }
 
 /* -- forward ------------------------------------------------------------------------------------------------------- */
@@ -147,6 +164,7 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
   if (mask) mask += row * a.S;
   prob += 16 * warp * LINE;
   load_tile<T, H>(q, x, 3 * C, first, ROWS<T>, a);
+  const keeper keeper = keeper_of(a.drop);
   float out[H / 8][4], top[2] = { -INFINITY, -INFINITY }, sum[2] = { 0, 0 };
   clear(out);
   for (int at = 0; at < a.S; at += TILE) {
@@ -154,6 +172,9 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
     load_tile<T, H>(k, x + C, 3 * C, at, TILE, a);
     load_tile<T, H>(v, x + 2 * C, 3 * C, at, TILE, a);
     __syncthreads();
+    const uint32_t there = keys_there(a, mask, at);
+    uint32_t kept[2];
+    kept_of_rows(kept, a, keeper, own, at);
     float s[PIECES][4], most[2] = { top[0], top[1] }, shift[2];
     clear(s);
     warp_product<false, H>(s, q + 16 * warp * (H + PAD), H + PAD, k, H + PAD);
@@ -161,8 +182,7 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
     for (int n = 0; n < PIECES; n++) {
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        const int key = at + column_of(n, i);
-        s[n][i] = key < a.S && (!mask || mask[key]) ? s[n][i] * a.f : -INFINITY;
+        s[n][i] = there >> column_of(n, i) & 1 ? s[n][i] * a.f : -INFINITY;
         most[i / 2] = fmaxf(most[i / 2], s[n][i]);
       }
     }
@@ -186,7 +206,7 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
       for (int i = 0; i < 4; i++) {
         s[n][i] = expf(s[n][i] - shift[i / 2]);
         sum[i / 2] += s[n][i];
-        if (a.drop.below) s[n][i] *= keep_of(a, own + row_of(i), at + column_of(n, i));
+        if (!(kept[i / 2] >> column_of(n, i) & 1)) s[n][i] = 0;
       }
     }
     keep_pieces(prob, s);
@@ -201,7 +221,7 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
     if (threadIdx.x % 4 == 0 && query < a.S) {
       if (stat) stat[(size_t)blockIdx.x * a.S + query] = sum[h] != 0 ? top[h] + logf(sum[h]) : 0.0f;
     }
-    sum[h] = sum[h] != 0 ? 1.0f / sum[h] : 0.0f;                       /* 0: no key */
+    sum[h] = sum[h] != 0 ? a.drop.scale / sum[h] : 0.0f;               /* 0: no key */
   }
   write_pieces(y + row * a.S * C + head, C, own, out, sum, a, false);
 }
@@ -221,9 +241,9 @@ template <class T> __global__ void delta_kernel(float *delta, const T *dy, const
 }
 
 /* A score and dy . v become the dropped probability, in s, and the gradient of the score, in u. */
-__device__ static inline void score_grad(float &s, float &u, bool there, float lse, float delta, const attention &a,
-                                         int query, int key) {
-  const float e = there ? expf(s * a.f - lse) : 0.0f, keep = a.drop.below ? keep_of(a, query, key) : 1.0f;
+__device__ static inline void score_grad(float &s, float &u, bool there, bool kept, float lse, float delta,
+                                         const attention &a) {
+  const float e = there ? expf(s * a.f - lse) : 0.0f, keep = kept ? a.drop.scale : 0.0f;
   u = there ? e * (u * keep - delta) : 0.0f;
   s = e * keep;
 }
@@ -242,6 +262,7 @@ attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const
   ds += 16 * warp * LINE;
   load_tile<T, H>(q, x, 3 * C, first, ROWS<T>, a);
   load_tile<T, H>(g, dy + row * a.S * C + head, C, first, ROWS<T>, a);
+  const keeper keeper = keeper_of(a.drop);
   float dq[H / 8][4], lse[2] = { 0, 0 }, dot[2] = { 0, 0 };
   clear(dq);
 #pragma unroll
@@ -256,6 +277,9 @@ attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const
     load_tile<T, H>(k, x + C, 3 * C, at, TILE, a);
     load_tile<T, H>(v, x + 2 * C, 3 * C, at, TILE, a);
     __syncthreads();
+    const uint32_t there = keys_there(a, mask, at);
+    uint32_t kept[2];
+    kept_of_rows(kept, a, keeper, own, at);
     float s[PIECES][4], u[PIECES][4];
     clear(s);
     clear(u);
@@ -265,9 +289,8 @@ attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const
     for (int n = 0; n < PIECES; n++) {
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        const int query = own + row_of(i), key = at + column_of(n, i);
-        const bool there = query < a.S && key < a.S && (!mask || mask[key]);
-        score_grad(s[n][i], u[n][i], there, lse[i / 2], dot[i / 2], a, query, key);
+        const uint32_t bit = 1u << column_of(n, i);
+        score_grad(s[n][i], u[n][i], there & bit, kept[i / 2] & bit, lse[i / 2], dot[i / 2], a);
       }
     }
     keep_pieces(ds, u);
@@ -300,6 +323,7 @@ attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, cons
     const int key = own + row_of(2 * h);
     attended[h] = key < a.S && (!mask || mask[row * a.S + key]);
   }
+  const keeper keeper = keeper_of(a.drop);
   float dk[H / 8][4], dv[H / 8][4];
   clear(dk);
   clear(dv);
@@ -312,6 +336,7 @@ attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, cons
       dot[threadIdx.x] = delta[(size_t)blockIdx.x * a.S + at + threadIdx.x];
     }
     __syncthreads();
+    const uint32_t drawn = kept_keys(a, keeper, at + threadIdx.x % WARP, own);   /* a lane a query */
     float s[PIECES][4], u[PIECES][4];
     clear(s);
     clear(u);
@@ -319,10 +344,12 @@ attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, cons
     warp_product<false, H>(u, v + 16 * warp * (H + PAD), H + PAD, g, H + PAD);
 #pragma unroll
     for (int n = 0; n < PIECES; n++) {
+      const uint32_t bits[2] = { __shfl_sync(0xffffffffu, drawn, column_of(n, 0)),
+                                 __shfl_sync(0xffffffffu, drawn, column_of(n, 1)) };
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        const int j = column_of(n, i), key = own + row_of(i);
-        score_grad(s[n][i], u[n][i], attended[i / 2] && at + j < a.S, lse[j], dot[j], a, at + j, key);
+        const int j = column_of(n, i);
+        score_grad(s[n][i], u[n][i], attended[i / 2] && at + j < a.S, bits[i % 2] >> row_of(i) & 1, lse[j], dot[j], a);
       }
     }
     keep_pieces(kept, s);

@@ -297,8 +297,8 @@ __device__ static inline uint32_t kept_four(const keeper &k, uint64_t block) {
          | (bits[3] >= k.below ? 8u : 0u);
 }
 
-/* Factors, 0 or 1 / (1 - p), of elements e0 .. e0 + N. */
-template <int N> __device__ static inline void keep_factors(float (&f)[N], const keeper &k, size_t e0) {
+/* Bit i < N: element e0 + i is kept; what is above them means nothing. */
+template <int N> __device__ static inline uint32_t kept_bits(const keeper &k, size_t e0) {
   static_assert(N <= 28, "bits of a word");
   constexpr int FOURS = (N + 3) / 4;
   const int slot = (int)(e0 & 3);
@@ -306,7 +306,12 @@ template <int N> __device__ static inline void keep_factors(float (&f)[N], const
 #pragma unroll
   for (int i = 0; i < FOURS; i++) kept |= kept_four(k, (e0 >> 2) + i) << 4 * i;
   if (slot + N > 4 * FOURS) kept |= kept_four(k, (e0 >> 2) + FOURS) << 4 * FOURS;
-  kept >>= slot;
+  return kept >> slot;
+}
+
+/* Factors, 0 or 1 / (1 - p), of elements e0 .. e0 + N. */
+template <int N> __device__ static inline void keep_factors(float (&f)[N], const keeper &k, size_t e0) {
+  const uint32_t kept = kept_bits<N>(k, e0);
 #pragma unroll
   for (int i = 0; i < N; i++) f[i] = kept >> i & 1 ? k.scale : 0.0f;
 }

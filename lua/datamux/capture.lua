@@ -97,7 +97,7 @@ end
 
 -- Runs a recording on the memory it was made for: nil where that is not what the step gets now.
 local function replay(self, e)
-  local room = Tensor.new({ e.bytes / 4 }, 'i32')
+  local room = Tensor.new({ e.bytes / 256, 64 }, 'i32')        -- no dimension beyond 2^31 - 1
   if address(room) ~= e.address then
     drop(e)
     return nil
