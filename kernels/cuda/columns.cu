@@ -12,27 +12,53 @@ static int runs_of(int rows) { return (rows + RUN - 1) / RUN; }
 
 size_t column_part(int rows, int cols) { return (size_t)runs_of(rows) * (size_t)cols; }
 
-/* sum = rows from .. to, at most STRETCH of them, of a thread's pack of columns from j on, in order. */
-template <bool packed, int N, class T>
-__device__ static inline void add_stretch(float (&sum)[N], const T *x, int from, int to, int cols, int j) {
-#pragma unroll STRETCH
+/* What is summed: N values from element e on, of which `left` are in the row; AHEAD: rows read before one is added. */
+template <class T> struct as_it_is {
+  enum { AHEAD = STRETCH };
+  const T *x;
+  template <int N> __device__ void operator()(float (&v)[N], size_t e, int left, bool packed) const {
+    fetch(v, x + e, left, packed);
+  }
+};
+
+/* dpre = dy act'(pre), written on the way: the sum is of what is stored. */
+template <class T> struct act_gradient {
+  enum { AHEAD = 1 };                    /* a row's two packs: its arithmetic fills the wait, beside other warps */
+  T *dpre;
+  const T *dy, *pre;
+  int act;
+  template <int N> __device__ void operator()(float (&v)[N], size_t e, int left, bool packed) const {
+    float u[N];
+    fetch(v, dy + e, left, packed);
+    fetch(u, pre + e, left, packed);
+    for (int i = 0; i < N; i++) v[i] *= act_grad(u[i], act);
+    put(dpre + e, v, left, packed);
+    for (int i = 0; i < N; i++) v[i] = to_float(from_float<T>(v[i]));
+  }
+};
+
+/* sum = f of rows from .. to, at most STRETCH of them, of a thread's pack of columns from j on, in order. */
+template <bool packed, int N, class F>
+__device__ static inline void add_stretch(float (&sum)[N], const F &f, int from, int to, int cols, int j) {
+#pragma unroll F::AHEAD
   for (int r = from; r < to; r++) {
     float v[N];
-    fetch(v, x + (size_t)r * cols + j, packed ? N : cols - j, packed);
+    f(v, (size_t)r * cols + j, packed ? N : cols - j, packed);
     for (int i = 0; i < N; i++) sum[i] += v[i];
   }
 }
 
 /* A block adds one run of rows of 32 packs of columns: a warp takes a stretch of the rows, a lane a pack; then a
-** thread adds the stretches of a column, in order. Reads x once, writes a partial sum of each column. */
-template <class T> __global__ void column_run_kernel(float *part, const T *x, int rows, int cols, bool packed) {
+** thread adds the stretches of a column, in order. Reads what f reads once, writes a partial sum of each column. */
+template <class T, class F>
+__global__ void column_run_kernel(float *part, F f, int rows, int cols, bool packed) {
   constexpr int N = PACK<T>, APART = N + 1;                  /* of packs in shared memory: no two in one bank */
   DM_SHARED(float, sums, GROUPS * WARP * APART);
   const int lane = threadIdx.x % WARP, group = threadIdx.x / WARP, first = blockIdx.y * WARP * N, j = first + lane * N;
   const int from = blockIdx.x * RUN + group * STRETCH, to = from + STRETCH < rows ? from + STRETCH : rows;
   float sum[N] = {};
-  if (j < cols && packed) add_stretch<true>(sum, x, from, to, cols, j);
-  else if (j < cols) add_stretch<false>(sum, x, from, to, cols, j);
+  if (j < cols && packed) add_stretch<true>(sum, f, from, to, cols, j);
+  else if (j < cols) add_stretch<false>(sum, f, from, to, cols, j);
   for (int i = 0; i < N; i++) sums[threadIdx.x * APART + i] = sum[i];
   __syncthreads();
   const int own = threadIdx.x;
@@ -62,13 +88,30 @@ dm_status column_finish(dm_device *d, float *out, const float *part, int count, 
   return launch(d, column_finish_kernel, blocks(cols, WARP), THREADS, 0, out, part, count, stride, cols, add);
 }
 
-template <class T> static dm_status column_runs(dm_device *d, float *part, const T *x, int rows, int cols) {
-  return launch(d, column_run_kernel<T>, dim3(runs_of(rows), blocks(cols, WARP * PACK<T>)), THREADS, 0, part, x, rows,
-                cols, packable(cols, x));
+/* out (+)= sums of the columns of f's values, which are of type T. */
+template <class T, class F>
+static dm_status sum_of(dm_device *d, float *out, F f, int rows, int cols, bool packed, float *part, bool add) {
+  const dim3 grid(runs_of(rows), blocks(cols, WARP * PACK<T>));
+  dm_status s = launch(d, column_run_kernel<T, F>, grid, THREADS, 0, part, f, rows, cols, packed);
+  return s ? s : column_finish(d, out, part, runs_of(rows), (size_t)cols, cols, add);
+}
+
+template <class T>
+static dm_status plain_sum(dm_device *d, float *out, const T *x, int rows, int cols, float *part, bool add) {
+  return sum_of<T>(d, out, as_it_is<T>{ x }, rows, cols, packable(cols, x), part, add);
 }
 
 dm_status column_sum(dm_device *d, float *out, const void *x, int dtype, int rows, int cols, float *part, bool add) {
-  dm_status s = dtype == DM_BF16 ? column_runs(d, part, (const bf16 *)x, rows, cols)
-                                 : column_runs(d, part, (const float *)x, rows, cols);
-  return s ? s : column_finish(d, out, part, runs_of(rows), (size_t)cols, cols, add);
+  return dtype == DM_BF16 ? plain_sum(d, out, (const bf16 *)x, rows, cols, part, add)
+                          : plain_sum(d, out, (const float *)x, rows, cols, part, add);
+}
+
+dm_status column_sum_act(dm_device *d, float *out, dm_tensor *dpre, const dm_tensor *dy, const dm_tensor *pre,
+                         int32_t act, float *part, bool add) {
+  const int rows = dm_rows(dy), cols = dm_cols(dy);
+  return by_type(dy, [&](auto zero) {
+    using T = decltype(zero);
+    const act_gradient<T> f = { data<T>(dpre), data<T>(dy), data<T>(pre), act };
+    return sum_of<T>(d, out, f, rows, cols, packable(cols, f.dpre, f.dy, f.pre), part, add);
+  });
 }

@@ -371,6 +371,10 @@ size_t column_part(int rows, int cols);
 /* out [cols] f32 (+)= sums of the columns of x [rows, cols] f32 or bf16: partial sums, then added in row order. */
 dm_status column_sum(dm_device *d, float *out, const void *x, int dtype, int rows, int cols, float *part, bool add);
 
+/* dpre = dy act'(pre), and out [cols] f32 (+)= the sums of its columns as stored, in the same pass; all of one type. */
+dm_status column_sum_act(dm_device *d, float *out, dm_tensor *dpre, const dm_tensor *dy, const dm_tensor *pre,
+                         int32_t act, float *part, bool add);
+
 /* out [cols] (+)= part[0][j] + part[stride][j] + ..., `count` of them, in that order. */
 dm_status column_finish(dm_device *d, float *out, const float *part, int count, size_t stride, int cols, bool add);
 

@@ -1,45 +1,58 @@
 /* demux.cu -- the demultiplexers for listed (index, position) pairs on CUDA: split weights, and unbinding. */
+#include "listed.cuh"
 #include "product.cuh"
 #include "segment.cuh"
 
 enum { THREADS = 256 };
 
-/* Rows of a table that a list names; a row outside the table gives 0. */
-template <class T> struct listed {
-  const T *x;
-  const int32_t *at;
-  int rows, n;
-  __device__ float operator()(size_t r, int j) const {
-    const int row = at[r];
-    return row < 0 || row >= rows ? 0.0f : to_float(x[(size_t)row * n + j]);
+/* f(row, column) for the first column of each pack of 8 in [rows, n]: a warp takes rows, striding over the grid, and a
+** lane packs of a row. */
+template <class F> __global__ void packs_kernel(size_t rows, int n, F f) {
+  const size_t warp = ((size_t)blockIdx.x * THREADS + threadIdx.x) / WARP, warps = (size_t)gridDim.x * (THREADS / WARP);
+  for (size_t r = warp; r < rows; r += warps) {
+    for (int j = threadIdx.x % WARP * PACK8; j < n; j += WARP * PACK8) f(r, j);
+  }
+}
+
+template <class F> static dm_status each_pack(dm_device *d, size_t rows, int n, F f) {
+  return launch(d, packs_kernel<F>, striding(d, rows, THREADS / WARP), THREADS, 0, rows, n, f);
+}
+
+/* Rows of y = act(s) [rows, n], and of pre = s where that is kept. */
+template <class T> struct activated {
+  T *y, *pre;
+  int n, act;
+  bool packed;
+  __device__ void operator()(float (&s)[PACK8], size_t r, int j) const {
+    if (pre) put(pre + r * n + j, s, n - j, packed);
+    for (int i = 0; i < PACK8; i++) s[i] = act_of(s[i], act);
+    put(y + r * n + j, s, n - j, packed);
   }
 };
 
-template <class T> static listed<T> listed_of(const dm_tensor *x, const dm_tensor *at) {
-  return { data<T>(x), data<int32_t>(at), dm_rows(x), dm_cols(x) };
-}
-
 /* -- demux: u and v of a pair added -------------------------------------------------------------------------------- */
 
-/* y = act(s), pre = s (where kept), s = u + v of the pair, a thread an element. */
-template <class T>
-__global__ void demux_fwd_kernel(T *y, T *pre, listed<T> u, listed<T> v, size_t count, int n, int act) {
-  for (size_t e = (size_t)blockIdx.x * THREADS + threadIdx.x; e < count; e += (size_t)gridDim.x * THREADS) {
-    const size_t r = e / n;
-    const int j = (int)(e % n);
-    const float s = u(r, j) + v(r, j);
-    if (pre) pre[e] = from_float<T>(s);
-    y[e] = from_float<T>(act_of(s, act));
+/* s = u + v of the pair: reads each named row once. */
+template <class T> struct sum_of_pair {
+  activated<T> out;
+  listed<T> u, v;
+  __device__ void operator()(size_t r, int j) const {
+    float s[PACK8], other[PACK8];
+    fetch_listed(s, u, r, j, out.packed);
+    fetch_listed(other, v, r, j, out.packed);
+    for (int i = 0; i < PACK8; i++) s[i] += other[i];
+    out(s, r, j);
   }
-}
+};
 
 dm_status cuda_demux_fwd(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_tensor *u, const dm_tensor *v,
                          const dm_tensor *iu, const dm_tensor *iv, int32_t act) {
-  const size_t count = dm_numel(y);
+  const int n = dm_cols(y);
   return by_type(y, [&](auto zero) {
     using T = decltype(zero);
-    return launch(d, demux_fwd_kernel<T>, striding(d, count, THREADS), THREADS, 0, data<T>(y), data<T>(pre),
-                  listed_of<T>(u, iu), listed_of<T>(v, iv), count, dm_cols(y), act);
+    const bool packed = packable(n, data<T>(y), data<T>(pre), data<T>(u), data<T>(v));
+    const activated<T> out = { data<T>(y), data<T>(pre), n, act, packed };
+    return each_pack(d, dm_rows(y), n, sum_of_pair<T>{ out, listed_of<T>(u, iu), listed_of<T>(v, iv) });
   });
 }
 
@@ -76,31 +89,39 @@ dm_status cuda_demux_bwd(dm_device *d, dm_tensor *du, dm_tensor *dv, const dm_te
 
 /* -- unbinding: a (key * h) + hb ----------------------------------------------------------------------------------- */
 
-/* out [rows, n] = key * h of the pair, a thread an element. */
-template <class T> __global__ void bind_kernel(T *out, listed<T> key, listed<T> h, size_t count) {
-  for (size_t e = (size_t)blockIdx.x * THREADS + threadIdx.x; e < count; e += (size_t)gridDim.x * THREADS) {
-    const size_t r = e / h.n;
-    const int j = (int)(e % h.n);
-    out[e] = from_float<T>(key(r, j) * h(r, j));
+/* out [rows, n] = key * h of the pair: reads each named row once. */
+template <class T> struct bound_pair {
+  T *out;
+  listed<T> key, h;
+  bool packed;
+  __device__ void operator()(size_t r, int j) const {
+    float v[PACK8], u[PACK8];
+    fetch_listed(v, key, r, j, packed);
+    fetch_listed(u, h, r, j, packed);
+    for (int i = 0; i < PACK8; i++) v[i] *= u[i];
+    put(out + r * h.n + j, v, h.n - j, packed);
   }
-}
+};
 
-/* y = act(s), pre = s (where kept), s = the product + hb of the pair, a thread an element. */
-template <class T>
-__global__ void finish_kernel(T *y, T *pre, const float *products, listed<T> hb, size_t count, int act) {
-  for (size_t e = (size_t)blockIdx.x * THREADS + threadIdx.x; e < count; e += (size_t)gridDim.x * THREADS) {
-    const float s = products[e] + hb(e / hb.n, (int)(e % hb.n));
-    if (pre) pre[e] = from_float<T>(s);
-    y[e] = from_float<T>(act_of(s, act));
+/* s = the product + hb of the pair. */
+template <class T> struct product_and_hb {
+  activated<T> out;
+  const float *products;
+  listed<T> hb;
+  __device__ void operator()(size_t r, int j) const {
+    float s[PACK8], u[PACK8];
+    fetch(s, products + r * out.n + j, out.n - j, out.packed);
+    fetch_listed(u, hb, r, j, out.packed);
+    for (int i = 0; i < PACK8; i++) s[i] += u[i];
+    out(s, r, j);
   }
-}
+};
 
 template <class T>
 static dm_status bind(dm_device *d, T *out, const dm_tensor *key, const dm_tensor *h, const dm_tensor *ik,
                       const dm_tensor *ih, int rows) {
-  const size_t count = (size_t)rows * dm_cols(h);
-  return launch(d, bind_kernel<T>, striding(d, count, THREADS), THREADS, 0, out, listed_of<T>(key, ik),
-                listed_of<T>(h, ih), count);
+  const bool packed = packable(dm_cols(h), out, data<T>(key), data<T>(h));
+  return each_pack(d, rows, dm_cols(h), bound_pair<T>{ out, listed_of<T>(key, ik), listed_of<T>(h, ih), packed });
 }
 
 static size_t whole(size_t bytes) { return (bytes + 255) / 256 * 256; }
@@ -109,32 +130,29 @@ dm_status cuda_unbind_fwd(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_t
                           const dm_tensor *hb, const dm_tensor *a, const dm_tensor *ik, const dm_tensor *ih,
                           int32_t act) {
   const int R = y->shape[0], D = y->shape[1], C = dm_cols(h);
-  const size_t count = (size_t)R * D;
   void *room;
   return by_type(y, [&](auto zero) {
     using T = decltype(zero);
-    dm_status s = scratch(d, whole((size_t)R * C * sizeof(T)) + count * sizeof(float), &room);
+    dm_status s = scratch(d, whole((size_t)R * C * sizeof(T)) + (size_t)R * D * sizeof(float), &room);
     if (s) return s;
     T *bound = (T *)room;
     float *products = (float *)((char *)room + whole((size_t)R * C * sizeof(T)));
     s = bind(d, bound, key, h, ik, ih, R);
     if (!s) s = multiply(d, { 0, 1, R, D, C, 1, y->dtype, DM_F32, 0, bound, a->data, NULL, products });
-    return s ? s : launch(d, finish_kernel<T>, striding(d, count, THREADS), THREADS, 0, data<T>(y), data<T>(pre),
-                          products, listed_of<T>(hb, ih), count, act);
+    const activated<T> out = { data<T>(y), data<T>(pre), D, act, packable(D, data<T>(y), data<T>(pre), data<T>(hb)) };
+    return s ? s : each_pack(d, R, D, product_and_hb<T>{ out, products, listed_of<T>(hb, ih) });
   });
-}
-
-template <class T> __global__ void before_act_kernel(T *out, before_act<T> g, size_t count) {
-  for (size_t e = (size_t)blockIdx.x * THREADS + threadIdx.x; e < count; e += (size_t)gridDim.x * THREADS) {
-    out[e] = from_float<T>(g((int)(e / g.n), (int)(e % g.n)));
-  }
 }
 
 /* Rows of dx times the other factor of key * h. */
 template <class T> struct unbound {
   const float *dx;
   listed<T> other;
-  __device__ float operator()(int row, int j) const { return dx[(size_t)row * other.n + j] * other((size_t)row, j); }
+  __device__ float operator()(int row, int j) const {
+    const int named = other.at[row];
+    const bool there = named >= 0 && named < other.rows;
+    return there ? dx[(size_t)row * other.n + j] * to_float(other.x[(size_t)named * other.n + j]) : 0.0f;
+  }
 };
 
 dm_status cuda_unbind_bwd(dm_device *d, dm_tensor *dkey, dm_tensor *dh, dm_tensor *dhb, dm_tensor *da,
@@ -145,13 +163,19 @@ dm_status cuda_unbind_bwd(dm_device *d, dm_tensor *dkey, dm_tensor *dh, dm_tenso
   void *room;
   return by_type(dy, [&](auto zero) {
     using T = decltype(zero);
-    const size_t for_g = whole((size_t)R * D * sizeof(T)), for_x = whole((size_t)R * C * sizeof(float));
+    const size_t for_g = act == DM_NONE ? 0 : whole((size_t)R * D * sizeof(T));
+    const size_t for_x = whole((size_t)R * C * sizeof(float));
     dm_status s = scratch(d, for_g + for_x + segment_edge(R, C > D ? C : D) * sizeof(float), &room);
     if (s) return s;
-    T *g = (T *)room, *bound = (T *)((char *)room + for_g);          /* bound rows, then dx, in the same place */
+    T *bound = (T *)((char *)room + for_g);                          /* bound rows, then dx, in the same place */
     float *dx = (float *)bound, *edge = (float *)((char *)room + for_g + for_x);
     const before_act<T> grad = before_act_of<T>(dy, pre, act);
-    s = launch(d, before_act_kernel<T>, striding(d, (size_t)R * D, THREADS), THREADS, 0, g, grad, (size_t)R * D);
+    dm_tensor kept = *dy;
+    if (act != DM_NONE) {
+      kept.data = room;
+      s = cuda_act_bwd(d, &kept, dy, pre, act, 0);
+    }
+    const void *g = kept.data;
     if (!s && dhb) s = segment_sum(d, dhb, data<int32_t>(oh), data<int32_t>(ih), R, acc >> 2 & 1, edge, grad);
     if (!s && da) s = bind(d, bound, key, h, ik, ih, R);
     if (!s && da) s = multiply(d, { 1, 0, D, C, R, 1, type, DM_F32, (int)(acc >> 3 & 1), g, bound, NULL, da->data });

@@ -1,23 +1,8 @@
 /* embed.cu -- embedding, gather, scatter on CUDA. */
+#include "listed.cuh"
 #include "segment.cuh"
 
-enum {
-  THREADS = 256,
-  PACK8 = 8                              /* elements a thread moves at a time */
-};
-
-/* Rows of a table that a list names; a row outside the table, or no table, gives 0. */
-template <class T> struct listed {
-  const T *x;
-  const int32_t *at;
-  int rows;
-};
-
-template <class T>
-__device__ static inline void fetch_listed(float (&v)[PACK8], const listed<T> &l, size_t r, int j, int n, bool packed) {
-  const int row = l.x ? l.at[r] : -1;
-  fetch(v, l.x + (row < 0 ? 0 : (size_t)row * n) + j, row >= 0 && row < l.rows ? n - j : 0, packed);
-}
+enum { THREADS = 256 };
 
 /* y[r] (+)= a[r] + b[r]: a thread takes packs of rows, striding over the grid. Reads each named row once, writes y
 ** once. */
@@ -28,9 +13,9 @@ __global__ void pick_kernel(T *y, listed<T> a, listed<T> b, size_t rows, int n, 
     const size_t r = e / packs;
     const int j = (int)(e % packs) * PACK8;
     float v[PACK8], u[PACK8];
-    fetch_listed(v, a, r, j, n, packed);
+    fetch_listed(v, a, r, j, packed);
     if (b.x) {
-      fetch_listed(u, b, r, j, n, packed);
+      fetch_listed(u, b, r, j, packed);
       for (int i = 0; i < PACK8; i++) v[i] += u[i];
     }
     put(y + r * n + j, v, n - j, packed, add);
@@ -43,10 +28,9 @@ static dm_status pick(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_t
   int n = dm_cols(y);
   return by_type(y, [&](auto zero) {
     using T = decltype(zero);
-    listed<T> a = { data<T>(x), data<int32_t>(xat), dm_rows(x) };
-    listed<T> b = { data<T>(z), data<int32_t>(zat), z ? dm_rows(z) : 0 };
-    return launch(d, pick_kernel<T>, striding(d, rows * blocks(n, PACK8), THREADS), THREADS, 0, data<T>(y), a, b, rows,
-                  n, packable(n, data<T>(y), data<T>(x), data<T>(z)), add);
+    return launch(d, pick_kernel<T>, striding(d, rows * blocks(n, PACK8), THREADS), THREADS, 0, data<T>(y),
+                  listed_of<T>(x, xat), listed_of<T>(z, zat), rows, n,
+                  packable(n, data<T>(y), data<T>(x), data<T>(z)), add);
   });
 }
 

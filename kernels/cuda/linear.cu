@@ -175,11 +175,14 @@ dm_status cuda_linear_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor 
   dm_status s = scratch(d, for_part + (act == DM_NONE ? 0 : (size_t)rows * n * element), &room);
   if (s) return s;
   dm_tensor dpre = *dy;
+  float *out = data<float>(db), *part = (float *)room;
+  bool add = acc >> 2 & 1;
   if (act != DM_NONE) {
     dpre.data = (char *)room + for_part;
-    s = cuda_act_bwd(d, &dpre, dy, pre, act, 0);
+    s = db ? column_sum_act(d, out, &dpre, dy, pre, act, part, add) : cuda_act_bwd(d, &dpre, dy, pre, act, 0);
+  } else if (db) {
+    s = column_sum(d, out, dy->data, type, rows, n, part, add);
   }
-  if (!s && db) s = column_sum(d, data<float>(db), dpre.data, type, rows, n, (float *)room, acc >> 2 & 1);
   if (!s && dx) {
     s = multiply(d, { 0, 0, rows, k, n, 1, type, dx->dtype, (int)(acc & 1), dpre.data, w->data, NULL, dx->data });
   }

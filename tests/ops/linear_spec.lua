@@ -7,7 +7,7 @@ for _, act in ipairs { 'none', 'gelu', 'relu', 'tanh' } do
   describe('linear with act ' .. act, function()
     local case = h.op_case {
       sizes = { { 1, 1, 1 }, { 5, 7, 3 }, { 149, 96, 65 }, { 33, 256, 512 } },
-      grad_sizes = { { 1, 1, 1 }, { 5, 7, 3 }, { 70, 4, 5 } },
+      grad_sizes = { { 1, 1, 1 }, { 5, 7, 3 }, { 70, 4, 5 }, { 66, 1, 24 }, { 9, 1, 264 } },
       make = function(R, C, D) return { x = h.rand(R, C), w = h.rand(D, C), b = h.rand(D) } end,
       run = function(t) return dm.linear(t.x, t.w, t.b, { act = act }) end,
       plain = function(a)
