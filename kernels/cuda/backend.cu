@@ -56,8 +56,6 @@ static double verb_room(dm_device *) {
 
 static void verb_free(dm_device *, void *p) { cudaFree(p); }
 
-static size_t aligned(size_t n) { return (n + 255) / 256 * 256; }
-
 /* Room for n more bytes in the pinned memory of a place; what is under way from the old block gets there first. */
 static dm_status grow(dm_device *d, cuda_place *p, size_t n) {
   if (p->used + n <= p->size) return DM_OK;

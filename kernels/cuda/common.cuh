@@ -56,6 +56,9 @@ template <class... A> static inline dm_status fail(dm_status s, const char *form
   return cuda_host->fail(s, format, args...);
 }
 
+/* Bytes up to the next place where a block of memory may begin. */
+static inline size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
 /* DM_OK, or a status and a sentence that names the op and CUDA's reason. */
 dm_status cuda_check(const dm_device *d, cudaError_t e);
 dm_status cuda_check_lt(const dm_device *d, cublasStatus_t s);
@@ -141,6 +144,8 @@ template <class T> __device__ static inline void store_packed(T *p, const Packed
   *reinterpret_cast<uint4 *>(p) = *reinterpret_cast<const uint4 *>(&v);
 }
 
+enum { PACK8 = 8 };                      /* elements a thread moves at a time where floats and bf16 are moved alike */
+
 /* Elements a thread moves at a time when T is the activations' type: 4 floats, 8 bf16. */
 template <class T> constexpr int PACK = Packed<T>::N;
 
@@ -216,22 +221,6 @@ __device__ static inline float block_max(float v) {
   v = warp_max(part[lane < warps ? lane : 0]);
   __syncthreads();
   return v;
-}
-
-/* a and b at once: one pair of barriers. */
-__device__ static inline void block_sum2(float &a, float &b) {
-  DM_SHARED(float, part, 2 * WARP);
-  int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
-  a = warp_sum(a);
-  b = warp_sum(b);
-  if (lane == 0) {
-    part[warp] = a;
-    part[WARP + warp] = b;
-  }
-  __syncthreads();
-  a = warp_sum(lane < warps ? part[lane] : 0.0f);
-  b = warp_sum(lane < warps ? part[WARP + lane] : 0.0f);
-  __syncthreads();
 }
 
 /* The sum in double by a block of `threads`, a power of two: thread 0 gets it. For losses and norms. */

@@ -3,21 +3,6 @@
 #include "product.cuh"
 #include "segment.cuh"
 
-enum { THREADS = 256 };
-
-/* f(row, column) for the first column of each pack of 8 in [rows, n]: a warp takes rows, striding over the grid, and a
-** lane packs of a row. */
-template <class F> __global__ void packs_kernel(size_t rows, int n, F f) {
-  const size_t warp = ((size_t)blockIdx.x * THREADS + threadIdx.x) / WARP, warps = (size_t)gridDim.x * (THREADS / WARP);
-  for (size_t r = warp; r < rows; r += warps) {
-    for (int j = threadIdx.x % WARP * PACK8; j < n; j += WARP * PACK8) f(r, j);
-  }
-}
-
-template <class F> static dm_status each_pack(dm_device *d, size_t rows, int n, F f) {
-  return launch(d, packs_kernel<F>, striding(d, rows, THREADS / WARP), THREADS, 0, rows, n, f);
-}
-
 /* Rows of y = act(s) [rows, n], and of pre = s where that is kept. */
 template <class T> struct activated {
   T *y, *pre;
@@ -52,7 +37,7 @@ dm_status cuda_demux_fwd(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_te
     using T = decltype(zero);
     const bool packed = packable(n, data<T>(y), data<T>(pre), data<T>(u), data<T>(v));
     const activated<T> out = { data<T>(y), data<T>(pre), n, act, packed };
-    return each_pack(d, dm_rows(y), n, sum_of_pair<T>{ out, listed_of<T>(u, iu), listed_of<T>(v, iv) });
+    return each_listed(d, dm_rows(y), n, sum_of_pair<T>{ out, listed_of<T>(u, iu), listed_of<T>(v, iv) });
   });
 }
 
@@ -121,10 +106,8 @@ template <class T>
 static dm_status bind(dm_device *d, T *out, const dm_tensor *key, const dm_tensor *h, const dm_tensor *ik,
                       const dm_tensor *ih, int rows) {
   const bool packed = packable(dm_cols(h), out, data<T>(key), data<T>(h));
-  return each_pack(d, rows, dm_cols(h), bound_pair<T>{ out, listed_of<T>(key, ik), listed_of<T>(h, ih), packed });
+  return each_listed(d, rows, dm_cols(h), bound_pair<T>{ out, listed_of<T>(key, ik), listed_of<T>(h, ih), packed });
 }
-
-static size_t whole(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 dm_status cuda_unbind_fwd(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_tensor *key, const dm_tensor *h,
                           const dm_tensor *hb, const dm_tensor *a, const dm_tensor *ik, const dm_tensor *ih,
@@ -133,14 +116,14 @@ dm_status cuda_unbind_fwd(dm_device *d, dm_tensor *y, dm_tensor *pre, const dm_t
   void *room;
   return by_type(y, [&](auto zero) {
     using T = decltype(zero);
-    dm_status s = scratch(d, whole((size_t)R * C * sizeof(T)) + (size_t)R * D * sizeof(float), &room);
+    dm_status s = scratch(d, aligned((size_t)R * C * sizeof(T)) + (size_t)R * D * sizeof(float), &room);
     if (s) return s;
     T *bound = (T *)room;
-    float *products = (float *)((char *)room + whole((size_t)R * C * sizeof(T)));
+    float *products = (float *)((char *)room + aligned((size_t)R * C * sizeof(T)));
     s = bind(d, bound, key, h, ik, ih, R);
     if (!s) s = multiply(d, { 0, 1, R, D, C, 1, y->dtype, DM_F32, 0, bound, a->data, NULL, products });
     const activated<T> out = { data<T>(y), data<T>(pre), D, act, packable(D, data<T>(y), data<T>(pre), data<T>(hb)) };
-    return s ? s : each_pack(d, R, D, product_and_hb<T>{ out, products, listed_of<T>(hb, ih) });
+    return s ? s : each_listed(d, R, D, product_and_hb<T>{ out, products, listed_of<T>(hb, ih) });
   });
 }
 
@@ -163,8 +146,8 @@ dm_status cuda_unbind_bwd(dm_device *d, dm_tensor *dkey, dm_tensor *dh, dm_tenso
   void *room;
   return by_type(dy, [&](auto zero) {
     using T = decltype(zero);
-    const size_t for_g = act == DM_NONE ? 0 : whole((size_t)R * D * sizeof(T));
-    const size_t for_x = whole((size_t)R * C * sizeof(float));
+    const size_t for_g = act == DM_NONE ? 0 : aligned((size_t)R * D * sizeof(T));
+    const size_t for_x = aligned((size_t)R * C * sizeof(float));
     dm_status s = scratch(d, for_g + for_x + segment_edge(R, C > D ? C : D) * sizeof(float), &room);
     if (s) return s;
     T *bound = (T *)((char *)room + for_g);                          /* bound rows, then dx, in the same place */

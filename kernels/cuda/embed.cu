@@ -2,16 +2,13 @@
 #include "listed.cuh"
 #include "segment.cuh"
 
-enum { THREADS = 256 };
-
-/* y[r] (+)= a[r] + b[r]: a thread takes packs of rows, striding over the grid. Reads each named row once, writes y
-** once. */
-template <class T>
-__global__ void pick_kernel(T *y, listed<T> a, listed<T> b, size_t rows, int n, bool packed, bool add) {
-  const size_t packs = (n + PACK8 - 1) / PACK8, all = rows * packs;
-  for (size_t e = (size_t)blockIdx.x * THREADS + threadIdx.x; e < all; e += (size_t)gridDim.x * THREADS) {
-    const size_t r = e / packs;
-    const int j = (int)(e % packs) * PACK8;
+/* y (+)= the rows of a and, where there is b, of b: reads each named row once, writes y once. */
+template <class T> struct picked {
+  T *y;
+  listed<T> a, b;
+  int n;
+  bool packed, add;
+  __device__ void operator()(size_t r, int j) const {
     float v[PACK8], u[PACK8];
     fetch_listed(v, a, r, j, packed);
     if (b.x) {
@@ -20,17 +17,16 @@ __global__ void pick_kernel(T *y, listed<T> a, listed<T> b, size_t rows, int n, 
     }
     put(y + r * n + j, v, n - j, packed, add);
   }
-}
+};
 
 static dm_status pick(dm_device *d, dm_tensor *y, const dm_tensor *x, const dm_tensor *xat, const dm_tensor *z,
                       const dm_tensor *zat, bool add) {
-  size_t rows = dm_rows(y);
-  int n = dm_cols(y);
+  const int n = dm_cols(y);
   return by_type(y, [&](auto zero) {
     using T = decltype(zero);
-    return launch(d, pick_kernel<T>, striding(d, rows * blocks(n, PACK8), THREADS), THREADS, 0, data<T>(y),
-                  listed_of<T>(x, xat), listed_of<T>(z, zat), rows, n,
-                  packable(n, data<T>(y), data<T>(x), data<T>(z)), add);
+    const bool packed = packable(n, data<T>(y), data<T>(x), data<T>(z));
+    return each_listed(d, dm_rows(y), n, picked<T>{ data<T>(y), listed_of<T>(x, xat), listed_of<T>(z, zat), n, packed,
+                                                    add });
   });
 }
 

@@ -1,14 +1,13 @@
 /* embed_mux.cu -- the mixed embedding on CUDA: gather, norm, dropout, bind and sum over N in one pass.
 **
-** A block is as many threads as a row has packs of columns: a thread keeps its columns of all that does not change from
-** token to token, and takes some tokens side by side. Forward: a block sums the N instances of one (row, position).
-** Backward: a block takes tokens of one instance and sums what belongs to the instance and to the places; the gradient
-** of each token's embedding is written down once where sums of it by word, or by positions that are given, are
-** wanted. */
+** A block is as many threads as a row has packs of 8 columns, two draws of Philox: a thread keeps its columns of all
+** that does not change from token to token, and takes some tokens side by side. Forward: a block sums the N instances
+** of one (row, position). Backward: a block takes tokens of one instance and sums what belongs to the instance and to
+** the places; the gradient of each token's embedding is written down once where sums of it by word, or by positions
+** that are given, are wanted. */
 #include "segment.cuh"
 
 enum {
-  PACK8 = 8,                             /* columns of a thread: two draws of Philox */
   WIDEST = 512,                          /* threads of a block at most: 128 registers for each */
   FORTH = 4,                             /* tokens side by side, forward: their loads and sums overlap */
   BACK = 2,                              /* and backward, where each takes more registers */
@@ -369,8 +368,6 @@ static dm_status instance_grads(dm_device *d, dm_tensor *dg, dm_tensor *dc, dm_t
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-static size_t whole(size_t bytes) { return (bytes + 255) / 256 * 256; }
-
 dm_status cuda_embed_mux_bwd(dm_device *d, dm_tensor *dword, dm_tensor *dpos, dm_tensor *dtype, dm_tensor *dg,
                              dm_tensor *dc, dm_tensor *dkey, const dm_tensor *dy, const dm_tensor *stat,
                              const dm_tensor *ids, const dm_tensor *posid, const dm_tensor *order,
@@ -388,7 +385,7 @@ dm_status cuda_embed_mux_bwd(dm_device *d, dm_tensor *dword, dm_tensor *dpos, dm
   dm_status s = threads_of(d, &threads, C);
   return s ? s : by_type(dy, [&](auto zero) {
     using T = decltype(zero);
-    const size_t for_dx = dword || by_position ? whole((size_t)tokens * C * sizeof(T)) : 0;
+    const size_t for_dx = dword || by_position ? aligned((size_t)tokens * C * sizeof(T)) : 0;
     dm_status t = scratch(d, for_dx + (for_part + for_order) * sizeof(float), &room);
     if (t) return t;
     float *part = (float *)((char *)room + for_dx), *instances = part + for_place;

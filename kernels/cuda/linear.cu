@@ -170,7 +170,7 @@ dm_status cuda_linear_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor 
                           const dm_tensor *pre, const dm_tensor *x, const dm_tensor *w, int32_t act, uint32_t acc) {
   int rows = dm_rows(x), k = dm_cols(x), n = w->shape[0], type = x->dtype;
   size_t element = type == DM_BF16 ? sizeof(bf16) : sizeof(float);
-  size_t for_part = db ? (column_part(rows, n) * sizeof(float) + 255) / 256 * 256 : 0;
+  size_t for_part = db ? aligned(column_part(rows, n) * sizeof(float)) : 0;
   void *room;
   dm_status s = scratch(d, for_part + (act == DM_NONE ? 0 : (size_t)rows * n * element), &room);
   if (s) return s;

@@ -4,8 +4,6 @@
 
 #include "common.cuh"
 
-enum { PACK8 = 8 };                      /* elements a thread moves at a time */
-
 /* A row outside the table, or of no table, gives 0. */
 template <class T> struct listed {
   const T *x;
@@ -22,6 +20,20 @@ template <class T>
 __device__ static inline void fetch_listed(float (&v)[PACK8], const listed<T> &l, size_t r, int j, bool packed) {
   const int row = l.x ? l.at[r] : -1;
   fetch(v, l.x + (row < 0 ? 0 : (size_t)row * l.n) + j, row >= 0 && row < l.rows ? l.n - j : 0, packed);
+}
+
+/* f(row, column) for the first column of each pack of 8 in [rows, n]: a warp takes rows, striding over the grid, and a
+** lane packs of a row. */
+template <class F> __global__ void packs_kernel(size_t rows, int n, F f) {
+  const size_t each = blockDim.x / WARP;
+  for (size_t r = blockIdx.x * each + threadIdx.x / WARP; r < rows; r += gridDim.x * each) {
+    for (int j = threadIdx.x % WARP * PACK8; j < n; j += WARP * PACK8) f(r, j);
+  }
+}
+
+template <class F> static dm_status each_listed(dm_device *d, size_t rows, int n, F f) {
+  const int warps = 8;
+  return launch(d, packs_kernel<F>, striding(d, rows, warps), warps * WARP, 0, rows, n, f);
 }
 
 #endif

@@ -2,10 +2,7 @@
 #include "product.cuh"
 #include "segment.cuh"
 
-enum {
-  THREADS = 256,
-  PACK8 = 8                              /* elements a thread moves at a time */
-};
+enum { THREADS = 256 };
 
 /* The sizes of a mix of N instances, and what each counts. */
 struct mix {
@@ -132,7 +129,7 @@ struct matrix_room { void *rows; float *products; };
 
 static dm_status matrix_scratch(dm_device *d, const mix &m, int type, int lists, matrix_room *room) {
   const size_t all = (size_t)m.B * m.N * m.S * m.C, element = type == DM_BF16 ? sizeof(bf16) : sizeof(float);
-  const size_t for_rows = (lists * all * element + 255) / 256 * 256;
+  const size_t for_rows = aligned(lists * all * element);
   dm_status s = scratch(d, for_rows + all * sizeof(float), &room->rows);
   if (!s) room->products = (float *)((char *)room->rows + for_rows);
   return s;

@@ -3,7 +3,6 @@
 
 enum {
   WARPS = 4,                             /* rows, one to a warp, of a block of the forward pass */
-  PACK8 = 8,                             /* elements a lane takes at a time */
   STRIDE = WARP * PACK8,                 /* elements a warp takes at a time */
   HELD = 4,                              /* packs a lane keeps of its row: up to 1024 columns are read once */
   TAKERS = 4,                            /* warps of a block of the backward pass, which take its rows in turn */

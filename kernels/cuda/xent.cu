@@ -94,13 +94,11 @@ static dm_status chunk_logits(dm_device *d, float *logits, const dm_tensor *x, c
                        w->data, NULL, logits });
 }
 
-static size_t padded(size_t bytes) { return (bytes + 255) / 256 * 256; }
-
 dm_status cuda_linear_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *hits, dm_tensor *lse, dm_tensor *,
                                const dm_tensor *x, const dm_tensor *w, const dm_tensor *b, const dm_tensor *label,
                                int32_t ignore) {
   int R = dm_rows(x), V = w->shape[0], most = chunk_rows(V), size = R < most ? R : most;
-  size_t for_logits = padded((size_t)size * V * sizeof(float));
+  size_t for_logits = aligned((size_t)size * V * sizeof(float));
   void *room;
   dm_status s = scratch(d, for_logits + ((size_t)R + 1) * sizeof(row_figure), &room);
   if (s) return s;
@@ -125,9 +123,9 @@ dm_status cuda_linear_xent_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_te
                                const dm_tensor *b, const dm_tensor *label, int32_t ignore, uint32_t acc) {
   int R = dm_rows(x), V = w->shape[0], C = w->shape[1], most = chunk_rows(V), size = R < most ? R : most;
   size_t element = x->dtype == DM_BF16 ? sizeof(bf16) : sizeof(float);
-  size_t for_logits = padded((size_t)size * V * sizeof(float));
-  size_t for_g = x->dtype == DM_BF16 ? padded((size_t)size * V * sizeof(bf16)) : 0;      /* f32: in place */
-  size_t for_part = padded(column_part(size, V) * sizeof(float));
+  size_t for_logits = aligned((size_t)size * V * sizeof(float));
+  size_t for_g = x->dtype == DM_BF16 ? aligned((size_t)size * V * sizeof(bf16)) : 0;      /* f32: in place */
+  size_t for_part = aligned(column_part(size, V) * sizeof(float));
   void *room;
   dm_status s = scratch(d, for_logits + for_g + for_part + sizeof(float), &room);
   if (s) return s;
