@@ -4,7 +4,6 @@
 
 enum {
   THREADS = 256,
-  PACK4 = 4,                             /* floats a thread moves at a time */
   SPAN = 65536                           /* elements of one partial sum of norm2: depends on the size only */
 };
 
@@ -17,7 +16,7 @@ struct adamw_rule {
   float beta1, beta2, eps, decay;
 };
 
-/* A thread strides over the block in packs of four: reads p, m, v, g, writes p, m, v and the bf16 copy: 30 bytes an
+/* A thread strides over the block in packs of eight: reads p, m, v, g, writes p, m, v and the bf16 copy: 30 bytes an
 ** element. The bias corrections are computed once a block, in double as on the CPU. */
 __global__ void adamw_kernel(float *p, float *m, float *v, bf16 *copy, const float *g, const float *norm, size_t n,
                              size_t decayed, bool packed, float clip, adamw_rule o, const dm_knobs *knobs) {
@@ -30,15 +29,15 @@ __global__ void adamw_kernel(float *p, float *m, float *v, bf16 *copy, const flo
   __syncthreads();
   const float step = rate[0], root = rate[1], lr = knobs->lr, factor = clip_factor(norm, clip);
   const float c1 = 1 - o.beta1, c2 = 1 - o.beta2;
-  const size_t stride = (size_t)gridDim.x * THREADS * PACK4;
-  for (size_t e = ((size_t)blockIdx.x * THREADS + threadIdx.x) * PACK4; e < n; e += stride) {
+  const size_t stride = (size_t)gridDim.x * THREADS * PACK8;
+  for (size_t e = ((size_t)blockIdx.x * THREADS + threadIdx.x) * PACK8; e < n; e += stride) {
     const long long left = (long long)(n - e);
-    float P[PACK4], M[PACK4], V[PACK4], G[PACK4];
+    float P[PACK8], M[PACK8], V[PACK8], G[PACK8];
     fetch(P, p + e, left, packed);
     fetch(M, m + e, left, packed);
     fetch(V, v + e, left, packed);
     fetch(G, g + e, left, packed);
-    for (int i = 0; i < PACK4; i++) {
+    for (int i = 0; i < PACK8; i++) {
       float q = G[i] * factor, keep = e + i < decayed ? 1 - lr * o.decay : 1.0f;
       M[i] = o.beta1 * M[i] + c1 * q;
       V[i] = o.beta2 * V[i] + c2 * q * q;
@@ -55,8 +54,8 @@ dm_status cuda_adamw(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, dm_
                      const dm_tensor *norm, double decayed, float beta1, float beta2, float eps, float decay,
                      float clip) {
   size_t n = dm_numel(p);
-  bool packed = packable(4, data<float>(p), data<float>(m), data<float>(v), data<float>(g));
-  return launch(d, adamw_kernel, striding(d, n, THREADS * PACK4), THREADS, 0, data<float>(p), data<float>(m),
+  bool packed = packable(PACK8, data<float>(p), data<float>(m), data<float>(v), data<float>(g), data<bf16>(copy));
+  return launch(d, adamw_kernel, striding(d, n, THREADS * PACK8), THREADS, 0, data<float>(p), data<float>(m),
                 data<float>(v), data<bf16>(copy), data<float>(g), data<float>(norm), n, (size_t)decayed, packed, clip,
                 adamw_rule{ beta1, beta2, eps, decay }, cuda_of(d)->knobs);
 }
@@ -65,14 +64,14 @@ dm_status cuda_adamw(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *v, dm_
 __global__ void sgd_kernel(float *p, float *m, bf16 *copy, const float *g, const float *norm, size_t n, size_t decayed,
                            bool packed, float momentum, float decay, float clip, const dm_knobs *knobs) {
   const float lr = knobs->lr, factor = clip_factor(norm, clip);
-  const size_t stride = (size_t)gridDim.x * THREADS * PACK4;
-  for (size_t e = ((size_t)blockIdx.x * THREADS + threadIdx.x) * PACK4; e < n; e += stride) {
+  const size_t stride = (size_t)gridDim.x * THREADS * PACK8;
+  for (size_t e = ((size_t)blockIdx.x * THREADS + threadIdx.x) * PACK8; e < n; e += stride) {
     const long long left = (long long)(n - e);
-    float P[PACK4], M[PACK4], G[PACK4];
+    float P[PACK8], M[PACK8], G[PACK8];
     fetch(P, p + e, left, packed);
     fetch(G, g + e, left, packed);
     if (m) fetch(M, m + e, left, packed);
-    for (int i = 0; i < PACK4; i++) {
+    for (int i = 0; i < PACK8; i++) {
       float q = G[i] * factor + (e + i < decayed ? decay * P[i] : 0.0f);
       if (m) q = M[i] = momentum * M[i] + q;
       P[i] -= lr * q;
@@ -86,8 +85,8 @@ __global__ void sgd_kernel(float *p, float *m, bf16 *copy, const float *g, const
 dm_status cuda_sgd(dm_device *d, dm_tensor *p, dm_tensor *m, dm_tensor *copy, const dm_tensor *g, const dm_tensor *norm,
                    double decayed, float momentum, float decay, float clip) {
   size_t n = dm_numel(p);
-  bool packed = packable(4, data<float>(p), data<float>(m), data<float>(g));
-  return launch(d, sgd_kernel, striding(d, n, THREADS * PACK4), THREADS, 0, data<float>(p), data<float>(m),
+  bool packed = packable(PACK8, data<float>(p), data<float>(m), data<float>(g), data<bf16>(copy));
+  return launch(d, sgd_kernel, striding(d, n, THREADS * PACK8), THREADS, 0, data<float>(p), data<float>(m),
                 data<bf16>(copy), data<float>(g), data<float>(norm), n, (size_t)decayed, packed, momentum, decay, clip,
                 cuda_of(d)->knobs);
 }
