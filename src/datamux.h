@@ -11,9 +11,8 @@
 **   - outputs first, inputs next, sizes and scalars last; tensors are contiguous, row-major;
 **   - "real" tensors are f32, or bf16 on a device that takes it (double in the test twin). The real tensors of
 **     one call are of one type, that of its activations: y, x, dx, dy, and the weights it reads. f32 whatever that type:
-**     statistics (stat, lse), the logits that linear_xent keeps, losses, instance weights, and gradients of weights (of
-**     w, b, a, g, c, key, word, pos, type); dx of linear may be f32 beside bf16 x, where x is a parameter. Sums are
-**     taken in f32;
+**     statistics (stat, lse), losses, instance weights, and gradients of weights (of w, b, a, g, c, key, word, pos,
+**     type); dx of linear may be f32 beside bf16 x, where x is a parameter. Sums are taken in f32;
 **   - in `_bwd` a NULL gradient output means "not wanted"; bit i of `acc` (counting the outputs from
 **     0 in order) means "add into gradient i", clear means "overwrite";
 **   - all arguments are checked before any work; a failure changes nothing and leaves a sentence in
@@ -523,8 +522,9 @@ dm_status dm_xent_bwd(dm_tensor *dlogits, const dm_tensor *dloss, const dm_tenso
 **   loss   [1]       out
 **   hits   [2]  i32  out   rows whose largest logit is the label (the first of equals), rows counted
 **   lse    [R]       out   log-sum-exp of each row's logits, needed by the backward pass
-**   logits [R, V]    out   f32; kept for one backward pass, which then has a third less to do; NULL = not kept.
-**                          A backend may leave them alone in both directions.
+**   logits [R, L]    out   kept for one backward pass, which then has a third less to do; NULL = not kept. L >= V: the
+**                          columns beyond V mean nothing. f32, or of x's type and so rounded. A backend may leave them
+**                          alone in both directions: the CPU does where L > V or where they are bf16.
 **   x [R, C], w [V, C], b [V] or NULL, label [R] i32  in */
 dm_status dm_linear_xent_fwd(dm_tensor *loss, dm_tensor *hits, dm_tensor *lse, dm_tensor *logits,
                              const dm_tensor *x, const dm_tensor *w, const dm_tensor *b,

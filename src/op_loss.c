@@ -67,11 +67,15 @@ static dm_status check_projection(const char *op, const dm_tensor *lse, const dm
   return check_labels(op, label, x->shape[0], w->shape[0], ignore);
 }
 
-/* NULL, or [R, V] in f32 whatever x is. */
+/* NULL, or [R, V or more] in f32 or in the type of x. */
 static dm_status check_logits(const char *op, const dm_tensor *logits, const dm_tensor *x, const dm_tensor *w) {
   if (!logits) return DM_OK;
-  DM_F32_ARG(op, logits);
-  return dm_check_shape(op, "logits", logits, 2, (const int32_t[]){ x->shape[0], w->shape[0] });
+  DM_REAL_ARG(op, logits);
+  if (logits->dtype != x->dtype) DM_F32_ARG(op, logits);
+  DM_TRY(dm_check_shape(op, "logits", logits, 2, (const int32_t[]){ x->shape[0], -1 }));
+  if (logits->shape[1] >= w->shape[0]) return DM_OK;
+  return dm_fail(DM_ESHAPE, "%s: logits are %s, expected at least %d columns, a row of w each", op,
+                 dm_shape_text(logits), w->shape[0]);
 }
 
 dm_status dm_linear_xent_fwd(dm_tensor *loss, dm_tensor *hits, dm_tensor *lse, dm_tensor *logits,

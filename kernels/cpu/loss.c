@@ -101,17 +101,24 @@ static dm_status chunk_logits(dm_real *logits, const dm_tensor *x, const dm_tens
                        b ? add_bias : NULL, b ? b->data : NULL);
 }
 
+/* The caller's logits, NULL where they are not laid out as here: [R, V] of dm_real. */
+static dm_real *logits_of(const dm_tensor *kept, int V) {
+  return kept && kept->dtype == DM_F32 && kept->shape[1] == V ? kept->data : NULL;
+}
+
 dm_status cpu_linear_xent_fwd(dm_device *d, dm_tensor *loss, dm_tensor *hits, dm_tensor *lse,
                               dm_tensor *kept_logits, const dm_tensor *x, const dm_tensor *w, const dm_tensor *b,
                               const dm_tensor *label, int32_t ignore) {
-  int R = dm_rows(x), V = w->shape[0], size = kept_logits ? R : chunk_rows(R, V);
+  int R = dm_rows(x), V = w->shape[0];
+  dm_real *own = logits_of(kept_logits, V);
+  int size = own ? R : chunk_rows(R, V);
   const int32_t *y = label->data;
   dm_real *out = lse->data;
-  size_t room = kept_logits ? 0 : (size_t)size * V;
+  size_t room = own ? 0 : (size_t)size * V;
   void *scratch;
   dm_status s = dm_scratch(d, (room + (size_t)size) * sizeof(dm_real) + (size_t)size * sizeof(int), &scratch);
   if (s) return s;
-  dm_real *logits = kept_logits ? kept_logits->data : scratch, *each = (dm_real *)scratch + room;
+  dm_real *logits = own ? own : scratch, *each = (dm_real *)scratch + room;
   int *best = (int *)(each + size), kept = 0, right = 0;
   double total = 0;
   for (int first = 0; first < R; first += size) {
@@ -180,21 +187,23 @@ dm_status cpu_linear_xent_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_ten
                               dm_tensor *kept_logits, const dm_tensor *dloss, const dm_tensor *lse,
                               const dm_tensor *x, const dm_tensor *w, const dm_tensor *b, const dm_tensor *label,
                               int32_t ignore, uint32_t acc) {
-  int R = dm_rows(x), V = w->shape[0], C = w->shape[1], size = kept_logits ? R : chunk_rows(R, V), ldg = V * SPREAD;
+  int R = dm_rows(x), V = w->shape[0], C = w->shape[1], ldg = V * SPREAD;
+  dm_real *own = logits_of(kept_logits, V);
+  int size = own ? R : chunk_rows(R, V);
   const int32_t *y = label->data;
   int kept = count_kept(y, R, ignore);
   dm_real f = kept ? *(const dm_real *)dloss->data / (dm_real)kept : 0;
   void *scratch = NULL;
-  dm_status s = kept_logits ? DM_OK : dm_scratch(d, (size_t)size * V * sizeof(dm_real), &scratch);
+  dm_status s = own ? DM_OK : dm_scratch(d, (size_t)size * V * sizeof(dm_real), &scratch);
   if (s) return s;
-  dm_real *logits = kept_logits ? kept_logits->data : scratch;
+  dm_real *logits = own ? own : scratch;
   const dm_store *g = (const dm_store *)logits;
   if (db && !(acc >> 2 & 1)) memset(db->data, 0, (size_t)V * sizeof(dm_real));
   if (dw && R == 0 && !(acc >> 1 & 1)) memset(dw->data, 0, dm_numel(dw) * sizeof(dm_real));
   for (int first = 0; first < R && !s; first += size) {
     int rows = R - first < size ? R - first : size;
     size_t at = (size_t)first * C;
-    if (!kept_logits) s = chunk_logits(logits, x, w, b, first, rows);
+    if (!own) s = chunk_logits(logits, x, w, b, first, rows);
     if (s) return s;
     chunk_grad(logits, (const dm_real *)lse->data + first, y + first, ignore, rows, V, f);
     if (db) add_columns(db->data, g, rows, V);

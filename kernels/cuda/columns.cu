@@ -39,26 +39,27 @@ template <class T> struct act_gradient {
 
 /* sum = f of rows from .. to, at most STRETCH of them, of a thread's pack of columns from j on, in order. */
 template <bool packed, int N, class F>
-__device__ static inline void add_stretch(float (&sum)[N], const F &f, int from, int to, int cols, int j) {
+__device__ static inline void add_stretch(float (&sum)[N], const F &f, int from, int to, int cols, int stride, int j) {
 #pragma unroll F::AHEAD
   for (int r = from; r < to; r++) {
     float v[N];
-    f(v, (size_t)r * cols + j, packed ? N : cols - j, packed);
+    f(v, (size_t)r * stride + j, packed ? N : cols - j, packed);
     for (int i = 0; i < N; i++) sum[i] += v[i];
   }
 }
 
 /* A block adds one run of rows of 32 packs of columns: a warp takes a stretch of the rows, a lane a pack; then a
-** thread adds the stretches of a column, in order. Reads what f reads once, writes a partial sum of each column. */
+** thread adds the stretches of a column, in order. Reads what f reads once, writes a partial sum of each column.
+** packed: whole packs lie within `stride`. */
 template <class T, class F>
-__global__ void column_run_kernel(float *part, F f, int rows, int cols, bool packed) {
+__global__ void column_run_kernel(float *part, F f, int rows, int cols, int stride, bool packed) {
   constexpr int N = PACK<T>, APART = N + 1;                  /* of packs in shared memory: no two in one bank */
   DM_SHARED(float, sums, GROUPS * WARP * APART);
   const int lane = threadIdx.x % WARP, group = threadIdx.x / WARP, first = blockIdx.y * WARP * N, j = first + lane * N;
   const int from = blockIdx.x * RUN + group * STRETCH, to = from + STRETCH < rows ? from + STRETCH : rows;
   float sum[N] = {};
-  if (j < cols && packed) add_stretch<true>(sum, f, from, to, cols, j);
-  else if (j < cols) add_stretch<false>(sum, f, from, to, cols, j);
+  if (j < cols && packed) add_stretch<true>(sum, f, from, to, cols, stride, j);
+  else if (j < cols) add_stretch<false>(sum, f, from, to, cols, stride, j);
   for (int i = 0; i < N; i++) sums[threadIdx.x * APART + i] = sum[i];
   __syncthreads();
   const int own = threadIdx.x;
@@ -90,20 +91,23 @@ dm_status column_finish(dm_device *d, float *out, const float *part, int count, 
 
 /* out (+)= sums of the columns of f's values, which are of type T. */
 template <class T, class F>
-static dm_status sum_of(dm_device *d, float *out, F f, int rows, int cols, bool packed, float *part, bool add) {
+static dm_status sum_of(dm_device *d, float *out, F f, int rows, int cols, int stride, bool packed, float *part,
+                        bool add) {
   const dim3 grid(runs_of(rows), blocks(cols, WARP * PACK<T>));
-  dm_status s = launch(d, column_run_kernel<T, F>, grid, THREADS, 0, part, f, rows, cols, packed);
+  dm_status s = launch(d, column_run_kernel<T, F>, grid, THREADS, 0, part, f, rows, cols, stride, packed);
   return s ? s : column_finish(d, out, part, runs_of(rows), (size_t)cols, cols, add);
 }
 
 template <class T>
-static dm_status plain_sum(dm_device *d, float *out, const T *x, int rows, int cols, float *part, bool add) {
-  return sum_of<T>(d, out, as_it_is<T>{ x }, rows, cols, packable(cols, x), part, add);
+static dm_status plain_sum(dm_device *d, float *out, const T *x, int rows, int cols, int stride, float *part,
+                           bool add) {
+  return sum_of<T>(d, out, as_it_is<T>{ x }, rows, cols, stride, packable(stride, x), part, add);
 }
 
-dm_status column_sum(dm_device *d, float *out, const void *x, int dtype, int rows, int cols, float *part, bool add) {
-  return dtype == DM_BF16 ? plain_sum(d, out, (const bf16 *)x, rows, cols, part, add)
-                          : plain_sum(d, out, (const float *)x, rows, cols, part, add);
+dm_status column_sum(dm_device *d, float *out, const void *x, int dtype, int rows, int cols, int stride, float *part,
+                     bool add) {
+  return dtype == DM_BF16 ? plain_sum(d, out, (const bf16 *)x, rows, cols, stride, part, add)
+                          : plain_sum(d, out, (const float *)x, rows, cols, stride, part, add);
 }
 
 dm_status column_sum_act(dm_device *d, float *out, dm_tensor *dpre, const dm_tensor *dy, const dm_tensor *pre,
@@ -112,6 +116,6 @@ dm_status column_sum_act(dm_device *d, float *out, dm_tensor *dpre, const dm_ten
   return by_type(dy, [&](auto zero) {
     using T = decltype(zero);
     const act_gradient<T> f = { data<T>(dpre), data<T>(dy), data<T>(pre), act };
-    return sum_of<T>(d, out, f, rows, cols, packable(cols, f.dpre, f.dy, f.pre), part, add);
+    return sum_of<T>(d, out, f, rows, cols, cols, packable(cols, f.dpre, f.dy, f.pre), part, add);
   });
 }

@@ -357,8 +357,10 @@ __device__ static inline void load_matrix_x4(uint32_t (&out)[4], const bf16 *row
 /* Floats of scratch for column_sum: partial sums of fixed runs of rows. */
 size_t column_part(int rows, int cols);
 
-/* out [cols] f32 (+)= sums of the columns of x [rows, cols] f32 or bf16: partial sums, then added in row order. */
-dm_status column_sum(dm_device *d, float *out, const void *x, int dtype, int rows, int cols, float *part, bool add);
+/* out [cols] f32 (+)= sums of the columns of x [rows, cols] f32 or bf16, whose rows are `stride` apart: partial sums,
+** then added in row order. */
+dm_status column_sum(dm_device *d, float *out, const void *x, int dtype, int rows, int cols, int stride, float *part,
+                     bool add);
 
 /* dpre = dy act'(pre), and out [cols] f32 (+)= the sums of its columns as stored, in the same pass; all of one type. */
 dm_status column_sum_act(dm_device *d, float *out, dm_tensor *dpre, const dm_tensor *dy, const dm_tensor *pre,

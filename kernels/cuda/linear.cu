@@ -8,7 +8,7 @@
 
 /* What a plan depends on: all of it ints, so that keys compare as bytes. align: of a, b, c, in bytes. */
 typedef struct plan_key {
-  int ta, tb, m, n, k, batch, type, out_type, beta, bias, align[3];
+  int ta, tb, m, n, k, batch, type, out_type, lda, ldc, beta, bias, align[3];
 } plan_key;
 
 typedef struct plan {
@@ -39,9 +39,9 @@ static int alignment(const void *p) {
 
 static cudaDataType_t type_of(int dtype) { return dtype == DM_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
 
-/* A row-major [rows, cols] matrix, `batch` times, as cuBLASLt sees it: columns first. */
-static cublasStatus_t layout(cublasLtMatrixLayout_t *l, int dtype, int rows, int cols, int batch) {
-  cublasStatus_t s = cublasLtMatrixLayoutCreate(l, type_of(dtype), (uint64_t)cols, (uint64_t)rows, cols);
+/* A row-major [rows, cols] matrix, `batch` times, as cuBLASLt sees it: columns first. ld: 0 without gaps. */
+static cublasStatus_t layout(cublasLtMatrixLayout_t *l, int dtype, int rows, int cols, int batch, int ld) {
+  cublasStatus_t s = cublasLtMatrixLayoutCreate(l, type_of(dtype), (uint64_t)cols, (uint64_t)rows, ld ? ld : cols);
   if (s || batch == 1) return s;
   int64_t stride = (int64_t)rows * cols;
   s = cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch);
@@ -58,9 +58,9 @@ static cublasStatus_t describe(plan *q) {
   if (!s) s = cublasLtMatmulDescSetAttribute(q->what, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first);
   if (!s) s = cublasLtMatmulDescSetAttribute(q->what, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second);
   if (!s) s = cublasLtMatmulDescSetAttribute(q->what, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
-  if (!s) s = layout(&q->a, key.type, key.ta ? key.k : key.m, key.ta ? key.m : key.k, key.batch);
-  if (!s) s = layout(&q->b, key.type, key.tb ? key.n : key.k, key.tb ? key.k : key.n, key.batch);
-  return s ? s : layout(&q->c, key.out_type, key.m, key.n, key.batch);
+  if (!s) s = layout(&q->a, key.type, key.ta ? key.k : key.m, key.ta ? key.m : key.k, key.batch, key.lda);
+  if (!s) s = layout(&q->b, key.type, key.tb ? key.n : key.k, key.tb ? key.k : key.n, key.batch, 0);
+  return s ? s : layout(&q->c, key.out_type, key.m, key.n, key.batch, key.ldc);
 }
 
 /* Takes cuBLASLt's first choice among those that use the fixed workspace and sum in a fixed order. */
@@ -70,7 +70,8 @@ static cublasStatus_t choose(const cuda_device *c, plan *q) {
   uint64_t room = c->workspace_size;
   /* split sums in the workspace, added by a pass of their own */
   uint32_t order = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-  uint32_t aa = q->key.align[0], ab = q->key.align[1], ac = q->key.align[2];
+  uint32_t aa = q->key.align[0], ab = q->key.align[1], ac = q->key.align[2], ad = ac;
+  if (q->key.bias && (uint32_t)q->key.bias < ad) ad = q->key.bias;     /* the bias is read as d is written */
   int count = 0;
   cublasStatus_t s = cublasLtMatmulPreferenceCreate(&want);
   auto set = [&](cublasLtMatmulPreferenceAttributes_t name, const void *v, size_t bytes) {
@@ -81,7 +82,7 @@ static cublasStatus_t choose(const cuda_device *c, plan *q) {
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &ab, sizeof ab);
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &aa, sizeof aa);
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &ac, sizeof ac);
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &ac, sizeof ac);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &ad, sizeof ad);
   if (!s) s = cublasLtMatmulAlgoGetHeuristic(c->lt, q->what, q->b, q->a, q->c, q->c, want, 1, &found, &count);
   if (want) cublasLtMatmulPreferenceDestroy(want);
   if (s) return s;
@@ -125,24 +126,25 @@ static dm_status plan_for(const dm_device *d, const plan_key &key, plan **out) {
 enum { THREADS = 256 };
 
 /* What a sum over nothing is: c = bias or 0. A thread takes one element, striding over the grid. */
-template <class T> __global__ void no_sum_kernel(T *c, const T *bias, size_t count, int n) {
+template <class T> __global__ void no_sum_kernel(T *c, const T *bias, size_t count, int n, int ld) {
   for (size_t e = (size_t)blockIdx.x * THREADS + threadIdx.x; e < count; e += (size_t)gridDim.x * THREADS) {
-    c[e] = bias ? bias[e % n] : from_float<T>(0.0f);
+    c[e / n * ld + e % n] = bias ? bias[e % n] : from_float<T>(0.0f);
   }
 }
 
 template <class T> static dm_status no_sum(dm_device *d, const product &p) {
   size_t count = (size_t)p.batch * p.m * p.n;
   if (p.beta) return DM_OK;
-  return launch(d, no_sum_kernel<T>, striding(d, count, THREADS), THREADS, 0, (T *)p.c, (const T *)p.bias, count, p.n);
+  return launch(d, no_sum_kernel<T>, striding(d, count, THREADS), THREADS, 0, (T *)p.c, (const T *)p.bias, count, p.n,
+                p.ldc ? p.ldc : p.n);
 }
 
 dm_status multiply(dm_device *d, const product &p) {
   if (!p.m || !p.n || !p.batch) return DM_OK;
   if (!p.k) return p.out_type == DM_BF16 ? no_sum<bf16>(d, p) : no_sum<float>(d, p);
   cuda_device *c = cuda_of(d);
-  plan_key key = { p.ta, p.tb, p.m, p.n, p.k, p.batch, p.type, p.out_type, p.beta, p.bias ? alignment(p.bias) : 0,
-                   { alignment(p.a), alignment(p.b), alignment(p.c) } };
+  plan_key key = { p.ta, p.tb, p.m, p.n, p.k, p.batch, p.type, p.out_type, p.lda, p.ldc, p.beta,
+                   p.bias ? alignment(p.bias) : 0, { alignment(p.a), alignment(p.b), alignment(p.c) } };
   plan *q = NULL;
   dm_status s = plan_for(d, key, &q);
   if (s) return s;
@@ -181,7 +183,7 @@ dm_status cuda_linear_bwd(dm_device *d, dm_tensor *dx, dm_tensor *dw, dm_tensor 
     dpre.data = (char *)room + for_part;
     s = db ? column_sum_act(d, out, &dpre, dy, pre, act, part, add) : cuda_act_bwd(d, &dpre, dy, pre, act, 0);
   } else if (db) {
-    s = column_sum(d, out, dy->data, type, rows, n, part, add);
+    s = column_sum(d, out, dy->data, type, rows, n, n, part, add);
   }
   if (!s && dx) {
     s = multiply(d, { 0, 0, rows, k, n, 1, type, dx->dtype, (int)(acc & 1), dpre.data, w->data, NULL, dx->data });

@@ -92,7 +92,7 @@ function M.bytes(c, rows, length, facts, task, retrieval, asked)
   end
   if retrieval then
     local pairs = rows * length * math.min(asked, n)
-    total = total + separation(c, s, rows * n, T, pairs) + loss.kept(pairs * facts.vocab)
+    total = total + separation(c, s, rows * n, T, pairs) + loss.kept(pairs, facts.vocab, c.precision)
       + (separate.get(c.demux.kind).deep and pairs * 5 * W * s or 0) + 16 * pairs
   end
   return total

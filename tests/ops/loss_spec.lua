@@ -1,6 +1,7 @@
 -- loss_spec.lua -- xent, linear_xent, mse, count_correct.
 local h = require 'tests.helper'
 local dm = require 'datamux'
+local core = require 'datamux.ffi'
 local plain = require 'tests.plain'
 
 local IGNORE = -100
@@ -64,7 +65,8 @@ end
 describe('linear_xent', function()
   it('has the gradient of linear followed by xent when rows fill several chunks', function()
     dm.step(function()
-      local R, Ch, V = 18, 4, h.cpu and 1.1e6 or 6000      -- chunks: 16 rows or 64 MiB; too many for emulated threads
+      local R, Ch, V = 18, 4, 1.1e6                        -- chunks on the CPU: 16 rows or 64 MiB
+      if not h.cpu then R, V = 1030, 5 end                 -- on CUDA: at most 1024 rows
       local t = { x = h.tensor(h.rand(R, Ch)), w = h.tensor(h.rand(V, Ch)), b = h.tensor(h.rand(V)),
                   label = h.tensor(labels(R, V)) }
       local function gradients(fn)
@@ -84,6 +86,65 @@ describe('linear_xent', function()
       local x, w = dm.tensor { { 1, 0 }, { 0, 1 }, { 1, 1 } }, dm.tensor { { 1, 0 }, { 0, 1 } }
       local _, hits = dm.linear_xent(x, w, nil, dm.tensor({ 0, 0, 0 }, { 3 }, 'i32'))
       assert.are.same({ 2, 3 }, hits:totable())
+    end)
+  end)
+
+  it('finds the first of equal logits wherever it is, and no right answer where one is no number', function()
+    dm.step(function()
+      local x, w, V = dm.tensor { { 1 }, { 1 }, { 0 / 0 } }, {}, 5000
+      for j = 1, V do w[j] = j % 1999 == 0 and 1 or -1 end
+      local _, hits = dm.linear_xent(x, dm.tensor(w, { V, 1 }), nil, dm.tensor({ 1998, 3997, 0 }, { 3 }, 'i32'))
+      assert.are.same({ 1, 3 }, hits:totable())
+    end)
+  end)
+
+  it('leaves out logits of minus infinity', function()
+    dm.step(function()
+      local V, b = 5000, {}
+      for j = 1, V do b[j] = (j == 3001 or j == 4900) and 0 or -math.huge end
+      local loss = dm.linear_xent(dm.zeros(1, 2), dm.zeros(V, 2), dm.tensor(b), dm.tensor({ 3000 }, { 1 }, 'i32'))
+      assert.is_near(math.log(2), loss:item(), 1e-6)
+    end)
+  end)
+
+  it('finds no right answer among logits of minus infinity, but where the largest is the least number', function()
+    dm.step(function()
+      local x, w = dm.zeros(1, 2), dm.zeros(9, 2)
+      local function hits_of(b, label)
+        local loss, hits = dm.linear_xent(x, w, dm.tensor(b), dm.tensor({ label }, { 1 }, 'i32'))
+        return hits:totable()[1], loss:item()
+      end
+      local least, b = -3.4028234663852886e38, {}
+      for j = 1, 9 do b[j] = -math.huge end
+      local right, loss = hits_of(b, 0)
+      assert.are.equal(0, right)
+      assert.is_true(loss ~= loss)
+      b[8] = least
+      assert.are.equal(1, (hits_of(b, 7)))
+    end)
+  end)
+
+  it('takes room for logits with rows longer than its own', function()
+    dm.step(function()
+      local R, Ch, V = 5, 3, 11
+      local x, w, b = h.tensor(h.rand(R, Ch)), h.tensor(h.rand(V, Ch)), h.tensor(h.rand(V))
+      local label, dloss = h.tensor(labels(R, V)), dm.tensor { 1 }
+      local function all(logits)
+        local loss, lse, hits = dm.tensor { 0 }, dm.zeros(R), dm.Tensor.zeros({ 2 }, 'i32')
+        local dx, dw, db = dm.zeros(R, Ch), dm.zeros(V, Ch), dm.zeros(V)
+        local kept = logits and logits.c
+        core.check(core.C.dm_linear_xent_fwd(loss.c, hits.c, lse.c, kept, x.c, w.c, b.c, label.c, IGNORE))
+        core.check(core.C.dm_linear_xent_bwd(dx.c, dw.c, db.c, kept, dloss.c, lse.c, x.c, w.c, b.c, label.c, IGNORE, 0))
+        return { loss:totable(), dx:totable(), dw:totable(), db:totable() }
+      end
+      local want = all()
+      for _, columns in ipairs { 11, 14, 16 } do
+        local got = all(dm.Tensor.new({ R, columns }, 'f32'))
+        for k = 1, 4 do h.close(got[k], want[k], h.twin and 1e-12 or 1e-6) end
+      end
+      h.refuses(function() all(dm.zeros(R, V - 1)) end, 'logits are %[5, 10%], expected at least 11 columns')
+      h.refuses(function() all(dm.zeros(R + 1, V)) end, 'logits is %[6, 11%]')
+      h.refuses(function() all(dm.Tensor.zeros({ R, V }, 'i32')) end, 'logits is i32')
     end)
   end)
 

@@ -31,11 +31,19 @@ M.xent = xent.fwd
 
 local linear_xent = { name = 'linear_xent' }
 
---- Bytes of so many logits kept for the backward pass unasked, all of them or 0: in f32, up to 256 MiB, on the CPU, as
---- other backends make them again whether they are kept or not.
-function M.kept(logits)
-  local bytes = 4 * logits
-  return not scope.records() and bytes <= 2 ^ 28 and bytes or 0
+-- The logits that a device keeps for the backward pass: columns, type, and bytes up to which unasked. Elsewhere than on
+-- the CPU as the network computes, in rows of whole packs of 8.
+local function form(entries, dtype)
+  if not scope.records() then return entries, 'f32', 2 ^ 28 end
+  return math.ceil(entries / 8) * 8, dtype, 2 ^ 30
+end
+
+--- Bytes of the logits of `rows` rows that are kept for the backward pass unasked, all of them or 0: on the CPU in f32
+--- up to 256 MiB, elsewhere in dtype ('f32' or 'bf16', of x) up to 1 GiB.
+function M.kept(rows, entries, dtype)
+  local columns, kind, most = form(entries, dtype)
+  local bytes = rows * columns * (kind == 'f32' and 4 or 2)
+  return bytes <= most and bytes or 0
 end
 
 --- xent(x w^T + b, label).  x [R, C], w [V, C], b [V] or nil, label i32 [R] -> loss [1], hits i32 [2] (rows whose
@@ -48,8 +56,10 @@ function linear_xent.fwd(x, w, b, label, o)
   local loss, hits = Tensor.new({ 1 }, 'f32'), Tensor.new({ 2 }, 'i32')
   local lse = Tensor.new({ x:size(1) }, 'f32')
   local ignore, needs, keep = ignored(o), x.needs or w.needs or (b and b.needs), o and o.keep
-  if keep == nil then keep = M.kept(x:size(1) * w:size(1)) > 0 end
-  local logits = keep and needs and tape.on and Tensor.new({ x:size(1), w:size(1) }, 'f32') or nil
+  local R, V, dtype = x:size(1), w:size(1), x:dtype()
+  if keep == nil then keep = M.kept(R, V, dtype) > 0 end
+  local columns, kind = form(V, dtype)
+  local logits = keep and needs and tape.on and Tensor.new({ R, columns }, kind) or nil
   check(C.dm_linear_xent_fwd(loss.c, hits.c, lse.c, ptr(logits), x.c, w.c, ptr(b), label.c, ignore))
   tape.record(linear_xent, loss, { x = x, w = w, b = b, label = label, lse = lse, logits = logits, ignore = ignore },
     needs)
