@@ -12,7 +12,8 @@
 enum {
   PIECE = 64,                            /* rows of one partial sum: depends on nothing but the problem */
   AHEAD = 4,                             /* rows that a thread has under way: their loads overlap */
-  SUMMED = 128                           /* threads of a block at most */
+  SUMMED = 128,                          /* threads of a block at most; columns of one */
+  JOINED = 8                             /* warps that add the pieces of one target */
 };
 
 /* Rows 0 .. rows - 1 in an order sorted by target; a target or a row outside its range is left out. */
@@ -68,15 +69,44 @@ __global__ void segment_piece_kernel(T *out, float *edge, sorted_rows s, int n, 
   }
 }
 
-/* The block of the piece in which a target begins that goes on beyond it adds up that target's partial sums. */
-template <class T> __global__ void segment_join_kernel(T *out, const float *edge, sorted_rows s, int n, bool add) {
-  const int j = blockIdx.y * SUMMED + threadIdx.x, first = blockIdx.x * PIECE, t = target_at(s, first + PIECE - 1);
-  if (j >= n || t < 0 || target_at(s, first + PIECE) != t) return;
+/* The last piece that begins with target t, as piece `first` does: those between do too, as rows are sorted. */
+__device__ static inline int last_piece(const sorted_rows &s, int t, int first, int pieces) {
+  int last = first, step = 1;
+  for (; last + step < pieces && target_at(s, (last + step) * PIECE) == t; step *= 2) last += step;
+  for (step /= 2; step; step /= 2) {
+    if (last + step < pieces && target_at(s, (last + step) * PIECE) == t) last += step;
+  }
+  return last;
+}
+
+/* The block of the piece in which a target begins that goes on beyond it adds up that target's partial sums: a warp
+** those of a stretch of the pieces, as a padding's may be most of them, then the stretches in order. */
+template <class T>
+__global__ void segment_join_kernel(T *out, const float *edge, sorted_rows s, int n, bool packed, bool add) {
+  constexpr int W = SUMMED / WARP;                           /* columns of a lane */
+  DM_SHARED(float, sums, JOINED * SUMMED);
+  const int own = blockIdx.x, first = own * PIECE, t = target_at(s, first + PIECE - 1), warp = threadIdx.x / WARP;
+  if (t < 0 || target_at(s, first + PIECE) != t) return;
   if (target_at(s, first) == t && target_at(s, first - 1) == t) return;
-  float sum = edge[((size_t)blockIdx.x * 2 + 1) * n + j];
-  for (int m = blockIdx.x + 1; target_at(s, m * PIECE) == t; m++) sum += edge[(size_t)m * 2 * n + j];
-  T *o = out + (size_t)t * n + j;
-  *o = from_float<T>(add ? to_float(*o) + sum : sum);
+  const int last = last_piece(s, t, own + 1, gridDim.x), each = (last - own + JOINED - 1) / JOINED;
+  const int from = own + 1 + warp * each, to = from + each <= last ? from + each : last + 1;
+  const int at = threadIdx.x % WARP * W, j = blockIdx.y * SUMMED + at;
+  float sum[W] = {};
+  if (warp == 0) fetch(sum, edge + ((size_t)own * 2 + 1) * n + j, n - j, packed);
+#pragma unroll 4
+  for (int m = from; m < to; m++) {
+    float v[W];
+    fetch(v, edge + (size_t)m * 2 * n + j, n - j, packed);
+    for (int i = 0; i < W; i++) sum[i] += v[i];
+  }
+  for (int i = 0; i < W; i++) sums[warp * SUMMED + at + i] = sum[i];
+  __syncthreads();
+  const int column = blockIdx.y * SUMMED + threadIdx.x;
+  if (threadIdx.x >= SUMMED || column >= n) return;
+  float total = 0;
+  for (int k = 0; k < JOINED; k++) total += sums[k * SUMMED + threadIdx.x];
+  T *o = out + (size_t)t * n + column;
+  *o = from_float<T>(add ? to_float(*o) + total : total);
 }
 
 /* Floats of scratch for segment_sum. */
@@ -96,8 +126,8 @@ static inline dm_status segment_packs(dm_device *d, dm_tensor *out, const int32_
     using T = decltype(zero);
     dm_status t = launch(d, segment_piece_kernel<T, F>, dim3(pieces, blocks(packs, threads)), threads, 0,
                          data<T>(out), edge, sorted, n, packable(n, data<T>(out), edge), add, f);
-    return t ? t : launch(d, segment_join_kernel<T>, dim3(pieces, blocks(n, SUMMED)), SUMMED, 0, data<T>(out), edge,
-                          sorted, n, add);
+    return t ? t : launch(d, segment_join_kernel<T>, dim3(pieces, blocks(n, SUMMED)), JOINED * WARP, 0, data<T>(out),
+                          edge, sorted, n, packable(n, edge), add);
   });
 }
 

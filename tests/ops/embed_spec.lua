@@ -38,7 +38,7 @@ local gather = h.op_case {
 }
 
 local scatter = h.op_case {
-  sizes = { { 1, 1, 1 }, { 9, 4, 7 }, { 1500, 2, 5 } },
+  sizes = { { 1, 1, 1 }, { 9, 4, 7 }, { 1500, 2, 5 }, { 1300, 2, 132 } },
   grad_sizes = { { 1, 1, 1 }, { 9, 4, 7 } },
   make = function(R, M, C) return { x = h.rand(R, C), rows = h.ints(-1, M - 1, R), M = M } end,
   run = function(t) return dm.scatter(t.x, t.rows, t.M) end,
