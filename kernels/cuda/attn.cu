@@ -1,8 +1,8 @@
 /* attn.cu -- attention on CUDA with the scores on the chip (FlashAttention: Dao et al. 2022, Dao 2023), bf16 on tensor
 ** cores, f32 by plain products in the same layout.
 **
-** A block owns ROWS queries (or keys) of one head, 16 to a warp, and walks over the others in tiles of TILE. All
-** operands of products lie in shared memory as [row][head size + PAD]; sums lie in registers as tensor cores leave
+** A block owns ROWS queries (or keys) of one head, 16 to a warp, and walks over the others in tiles of TILE, each of
+** which is copied to shared memory while the one before is computed. All operands of products lie in shared memory as [row][head size + PAD]; sums lie in registers as tensor cores leave
 ** them: lane l holds columns 2 (l % 4) and the next of rows l / 4 and l / 4 + 8 of each 16 x 8 piece. Scores and
 ** gradients of scores are rounded to the storage type and pass through shared memory of their warp to become operands.
 ** Nothing is added by two blocks: dq has a pass over keys, dk and dv one over queries. */
@@ -19,6 +19,10 @@ enum {
 template <class T> constexpr int WARPS = sizeof(T) == 2 ? 4 : 2;
 template <class T> constexpr int ROWS = 16 * WARPS<T>;
 template <class T> constexpr int THREADS = WARP * WARPS<T>;
+
+/* Elements of shared memory of a step's two tiles. There are two of it: while one is read, the next is on its way to the
+** other. */
+template <int H> constexpr int STAGE = 2 * TILE * (H + PAD);
 
 /* One call: sizes, and where probabilities are dropped. */
 typedef struct attention {
@@ -91,26 +95,40 @@ template <class T> __device__ static inline void keep_pieces(T *to, const float 
 
 /* -- tiles --------------------------------------------------------------------------------------------------------- */
 
-/* to [rows][H + PAD] = rows `first` on of a head's slice x (row stride `stride`), zeros beyond S rows and D columns; by
-** the block. */
-template <class T, int H>
-__device__ static inline void load_tile(T *to, const T *x, size_t stride, int first, int rows, const attention &a) {
-  constexpr int N = PACK<T>;
-  for (int e = threadIdx.x * N; e < rows * H; e += THREADS<T> * N) {
-    const int r = e / H, j = e % H;
-    const T *from = x + (size_t)(first + r) * stride + j;
-    Packed<T> v;
-    if (first + r < a.S && a.packed && j + N <= a.D) v = load_packed(from);
-    else {
-      for (int i = 0; i < N; i++) v.v[i] = first + r < a.S && j + i < a.D ? from[i] : from_float<T>(0.0f);
+/* Begins to load to [rows][H + PAD] = rows `first` on of a head's slice x (row stride `stride`), zeros beyond S rows and D
+** columns; by the block. The tile is there for a thread after its own wait_copies and a barrier. */
+template <class T, int H, int rows>
+__device__ static inline void load_tile(T *to, const T *x, int stride, int first, const attention &a) {
+  if (a.packed) {
+    constexpr int N = PACK<T>, ACROSS = H / N, DOWN = THREADS<T> / ACROSS;
+    static_assert(rows % DOWN == 0, "every thread moves as many packs");
+    const int j = threadIdx.x % ACROSS * N;
+    const T *column = x + (j < a.D ? j : 0);
+#pragma unroll
+    for (int i = 0; i < rows / DOWN; i++) {
+      const int r = threadIdx.x / ACROSS + i * DOWN, from = first + r;
+      copy_ahead<16>(to + r * (H + PAD) + j, column + (long long)min(from, a.S - 1) * stride, from < a.S && j < a.D);
     }
-    store_packed(to + r * (H + PAD) + j, v);
+  } else {
+    for (int e = threadIdx.x; e < rows * H; e += THREADS<T>) {
+      const int r = e / H, j = e % H;
+      const bool there = first + r < a.S && j < a.D;
+      to[r * (H + PAD) + j] = there ? x[(long long)(first + r) * stride + j] : from_float<T>(0.0f);
+    }
   }
+}
+
+/* Both tiles of a step, k and v or q and dy. */
+template <class T, int H>
+__device__ static inline void load_pair(T *to, const T *x, int stride, const T *z, int stride_z, int first,
+                                        const attention &a) {
+  load_tile<T, H, TILE>(to, x, stride, first, a);
+  load_tile<T, H, TILE>(to + TILE * (H + PAD), z, stride_z, first, a);
 }
 
 /* Rows `first` on of a head's slice y (+)= the warp's pieces, times f for each half of its rows. */
 template <class T, int N>
-__device__ static inline void write_pieces(T *y, size_t stride, int first, const float (&c)[N][4], const float (&f)[2],
+__device__ static inline void write_pieces(T *y, int stride, int first, const float (&c)[N][4], const float (&f)[2],
                                            const attention &a, bool add) {
 #pragma unroll
   for (int n = 0; n < N; n++) {
@@ -157,21 +175,25 @@ template <class T, int H>
 __global__ void __launch_bounds__(THREADS<T>)
 attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, attention a) {
   DM_DYNAMIC_SHARED(T, q);
-  T *k = q + ROWS<T> * (H + PAD), *v = k + TILE * (H + PAD), *prob = v + TILE * (H + PAD);
+  T *tiles = q + ROWS<T> * (H + PAD), *prob = tiles + 2 * STAGE<H>;
   const int warp = threadIdx.x / WARP, first = blockIdx.y * ROWS<T>, own = first + 16 * warp;
-  const size_t C = (size_t)a.heads * a.D, row = blockIdx.x / a.heads, head = blockIdx.x % a.heads * (size_t)a.D;
+  const int C = a.heads * a.D;
+  const size_t row = blockIdx.x / a.heads, head = blockIdx.x % a.heads * (size_t)a.D;
   const T *x = qkv + row * a.S * 3 * C + head;
   if (mask) mask += row * a.S;
   prob += 16 * warp * LINE;
-  load_tile<T, H>(q, x, 3 * C, first, ROWS<T>, a);
+  load_tile<T, H, ROWS<T>>(q, x, 3 * C, first, a);
+  load_pair<T, H>(tiles, x + C, 3 * C, x + 2 * C, 3 * C, 0, a);
   const keeper keeper = keeper_of(a.drop);
   float out[H / 8][4], top[2] = { -INFINITY, -INFINITY }, sum[2] = { 0, 0 };
   clear(out);
   for (int at = 0; at < a.S; at += TILE) {
-    __syncthreads();
-    load_tile<T, H>(k, x + C, 3 * C, at, TILE, a);
-    load_tile<T, H>(v, x + 2 * C, 3 * C, at, TILE, a);
-    __syncthreads();
+    wait_copies();
+    __syncthreads();                                                   /* and nobody reads the tiles before these */
+    const T *k = tiles + at / TILE % 2 * STAGE<H>, *v = k + TILE * (H + PAD);
+    if (at + TILE < a.S) {
+      load_pair<T, H>(tiles + (at / TILE + 1) % 2 * STAGE<H>, x + C, 3 * C, x + 2 * C, 3 * C, at + TILE, a);
+    }
     const uint32_t there = keys_there(a, mask, at);
     uint32_t kept[2];
     kept_of_rows(kept, a, keeper, own, at);
@@ -254,14 +276,16 @@ __global__ void __launch_bounds__(THREADS<T>)
 attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const float *delta, const int32_t *mask,
                     attention a, bool add) {
   DM_DYNAMIC_SHARED(T, q);
-  T *g = q + ROWS<T> * (H + PAD), *k = g + ROWS<T> * (H + PAD), *v = k + TILE * (H + PAD), *ds = v + TILE * (H + PAD);
+  T *g = q + ROWS<T> * (H + PAD), *tiles = g + ROWS<T> * (H + PAD), *ds = tiles + 2 * STAGE<H>;
   const int warp = threadIdx.x / WARP, first = blockIdx.y * ROWS<T>, own = first + 16 * warp;
-  const size_t C = (size_t)a.heads * a.D, row = blockIdx.x / a.heads, head = blockIdx.x % a.heads * (size_t)a.D;
+  const int C = a.heads * a.D;
+  const size_t row = blockIdx.x / a.heads, head = blockIdx.x % a.heads * (size_t)a.D;
   const T *x = qkv + row * a.S * 3 * C + head;
   if (mask) mask += row * a.S;
   ds += 16 * warp * LINE;
-  load_tile<T, H>(q, x, 3 * C, first, ROWS<T>, a);
-  load_tile<T, H>(g, dy + row * a.S * C + head, C, first, ROWS<T>, a);
+  load_tile<T, H, ROWS<T>>(q, x, 3 * C, first, a);
+  load_tile<T, H, ROWS<T>>(g, dy + row * a.S * C + head, C, first, a);
+  load_pair<T, H>(tiles, x + C, 3 * C, x + 2 * C, 3 * C, 0, a);
   const keeper keeper = keeper_of(a.drop);
   float dq[H / 8][4], lse[2] = { 0, 0 }, dot[2] = { 0, 0 };
   clear(dq);
@@ -273,10 +297,12 @@ attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const
     dot[h] = delta[(size_t)blockIdx.x * a.S + query];
   }
   for (int at = 0; at < a.S; at += TILE) {
-    __syncthreads();
-    load_tile<T, H>(k, x + C, 3 * C, at, TILE, a);
-    load_tile<T, H>(v, x + 2 * C, 3 * C, at, TILE, a);
-    __syncthreads();
+    wait_copies();
+    __syncthreads();                                                   /* and nobody reads the tiles before these */
+    const T *k = tiles + at / TILE % 2 * STAGE<H>, *v = k + TILE * (H + PAD);
+    if (at + TILE < a.S) {
+      load_pair<T, H>(tiles + (at / TILE + 1) % 2 * STAGE<H>, x + C, 3 * C, x + 2 * C, 3 * C, at + TILE, a);
+    }
     const uint32_t there = keys_there(a, mask, at);
     uint32_t kept[2];
     kept_of_rows(kept, a, keeper, own, at);
@@ -308,15 +334,25 @@ __global__ void __launch_bounds__(THREADS<T>)
 attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const float *delta, const int32_t *mask,
                      attention a, bool add) {
   DM_DYNAMIC_SHARED(T, k);
-  DM_SHARED(float, lse, TILE);
-  DM_SHARED(float, dot, TILE);
-  T *v = k + ROWS<T> * (H + PAD), *q = v + ROWS<T> * (H + PAD), *g = q + TILE * (H + PAD), *kept = g + TILE * (H + PAD);
+  DM_SHARED(float, sums, 2 * 2 * TILE);                                /* of each stage: log-sum-exp and delta */
+  T *v = k + ROWS<T> * (H + PAD), *tiles = v + ROWS<T> * (H + PAD), *kept = tiles + 2 * STAGE<H>;
   const int warp = threadIdx.x / WARP, first = blockIdx.y * ROWS<T>, own = first + 16 * warp;
-  const size_t C = (size_t)a.heads * a.D, row = blockIdx.x / a.heads, head = blockIdx.x % a.heads * (size_t)a.D;
+  const int C = a.heads * a.D;
+  const size_t row = blockIdx.x / a.heads, head = blockIdx.x % a.heads * (size_t)a.D;
   const T *x = qkv + row * a.S * 3 * C + head;
   kept += 16 * warp * LINE;
-  load_tile<T, H>(k, x + C, 3 * C, first, ROWS<T>, a);
-  load_tile<T, H>(v, x + 2 * C, 3 * C, first, ROWS<T>, a);
+  auto load = [&](int at) {
+    const int stage = at / TILE % 2, query = min(at + (int)threadIdx.x % TILE, a.S - 1);
+    load_pair<T, H>(tiles + stage * STAGE<H>, x, 3 * C, dy + row * a.S * C + head, C, at, a);
+    if (threadIdx.x < 2 * TILE) {
+      copy_ahead<4>(sums + stage * 2 * TILE + threadIdx.x,
+                    (threadIdx.x < TILE ? stat : delta) + (size_t)blockIdx.x * a.S + query,
+                    at + (int)threadIdx.x % TILE < a.S);
+    }
+  };
+  load_tile<T, H, ROWS<T>>(k, x + C, 3 * C, first, a);
+  load_tile<T, H, ROWS<T>>(v, x + 2 * C, 3 * C, first, a);
+  load(0);
   bool attended[2];
 #pragma unroll
   for (int h = 0; h < 2; h++) {
@@ -328,14 +364,11 @@ attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, cons
   clear(dk);
   clear(dv);
   for (int at = 0; at < a.S; at += TILE) {
-    __syncthreads();
-    load_tile<T, H>(q, x, 3 * C, at, TILE, a);
-    load_tile<T, H>(g, dy + row * a.S * C + head, C, at, TILE, a);
-    if (threadIdx.x < TILE && at + (int)threadIdx.x < a.S) {
-      lse[threadIdx.x] = stat[(size_t)blockIdx.x * a.S + at + threadIdx.x];
-      dot[threadIdx.x] = delta[(size_t)blockIdx.x * a.S + at + threadIdx.x];
-    }
-    __syncthreads();
+    wait_copies();
+    __syncthreads();                                                   /* and nobody reads the tiles before these */
+    const T *q = tiles + at / TILE % 2 * STAGE<H>, *g = q + TILE * (H + PAD);
+    const float *lse = sums + at / TILE % 2 * 2 * TILE, *dot = lse + TILE;
+    if (at + TILE < a.S) load(at + TILE);
     const uint32_t drawn = kept_keys(a, keeper, at + threadIdx.x % WARP, own);   /* a lane a query */
     float s[PIECES][4], u[PIECES][4];
     clear(s);
@@ -382,9 +415,9 @@ static attention attention_of(const dm_device *d, const dm_tensor *qkv, int head
   return { qkv->shape[1], D, heads, 1.0f / sqrtf((float)D), dropout_of(d, p, site), false };
 }
 
-/* Bytes of shared memory: tiles of H columns, and the warps' scores. */
+/* Bytes of shared memory: the block's own `rows` of H columns, the tiles, and the warps' scores. */
 template <class T, int H> static size_t shared_size(int rows) {
-  return ((size_t)rows * (H + PAD) + ROWS<T> * LINE) * sizeof(T);
+  return ((size_t)rows * (H + PAD) + 2 * STAGE<H> + ROWS<T> * LINE) * sizeof(T);
 }
 
 dm_status cuda_attention_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const dm_tensor *qkv, const dm_tensor *mask,
@@ -396,7 +429,7 @@ dm_status cuda_attention_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const 
     return by_size(d, a.D, [&](auto h) {
       constexpr int H = decltype(h)::value;
       return launch(d, attention_fwd_kernel<T, H>, dim3(qkv->shape[0] * heads, blocks(a.S, ROWS<T>)), THREADS<T>,
-                    shared_size<T, H>(ROWS<T> + 2 * TILE), data<T>(y), data<float>(stat), data<T>(qkv),
+                    shared_size<T, H>(ROWS<T>), data<T>(y), data<float>(stat), data<T>(qkv),
                     data<int32_t>(mask), a);
     });
   });
@@ -417,7 +450,7 @@ dm_status cuda_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy,
     return by_size(d, a.D, [&](auto h) {
       constexpr int H = decltype(h)::value;
       const dim3 grid(qkv->shape[0] * heads, blocks(a.S, ROWS<T>));
-      const size_t shared = shared_size<T, H>(2 * ROWS<T> + 2 * TILE);
+      const size_t shared = shared_size<T, H>(2 * ROWS<T>);
       dm_status t = launch(d, delta_kernel<T>, blocks(count, 4), 4 * WARP, 0, (float *)delta, data<T>(dy), data<T>(y),
                            count, a);
       if (!t) {

@@ -2,9 +2,9 @@
 ** dropout, tensor-core fragments, column sums, and the op functions gathered in backend.cu.
 **
 ** The same files compile with nvcc and, for the tests, with the host compiler against tests/cuda_emulation. So: no
-** triple chevrons but in launch(), shared memory only through DM_SHARED and DM_DYNAMIC_SHARED, tensor cores only
-** through the functions below, and arithmetic in float: storage (float or __nv_bfloat16) is converted at the edges.
-** No float atomics: a sum over blocks is written as partial sums and added in a fixed order. */
+** triple chevrons but in launch(), shared memory only through DM_SHARED and DM_DYNAMIC_SHARED, copies ahead and tensor
+** cores only through the functions below, and arithmetic in float: storage (float or __nv_bfloat16) is converted at the
+** edges. No float atomics: a sum over blocks is written as partial sums and added in a fixed order. */
 #ifndef DM_CUDA_COMMON_CUH
 #define DM_CUDA_COMMON_CUH
 
@@ -178,6 +178,31 @@ __device__ static inline void put(T *p, const float (&v)[N], long long left, boo
   } else {
     for (int i = 0; i < N && i < left; i++) p[i] = from_float<T>(add ? to_float(p[i]) + v[i] : v[i]);
   }
+}
+
+/* Begins to copy `bytes` (4, 8 or 16, both addresses multiples of it) from global to shared memory, or zeros where there
+** is nothing to copy; the thread's own wait_copies ends all it has begun. Until then `to` holds anything. sm_80 on. */
+template <int bytes> __device__ static inline void copy_ahead(void *to, const void *from, bool there) {
+  static_assert(bytes == 4 || bytes == 8 || bytes == 16, "what the instruction takes");
+#ifdef __CUDACC__
+  uint32_t at = (uint32_t)__cvta_generic_to_shared(to);
+  if (bytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" :: "r"(at), "l"(from), "r"(there ? 16 : 0) : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" :: "r"(at), "l"(from), "n"(bytes),
+                 "r"(there ? bytes : 0) : "memory");
+  }
+#else
+  emulated_copy_ahead(to, from, bytes, there);
+#endif
+}
+
+__device__ static inline void wait_copies() {
+#ifdef __CUDACC__
+  asm volatile("cp.async.wait_all;" ::: "memory");
+#else
+  emulated_wait_copies();
+#endif
 }
 
 /* Host: whether rows of `cols` elements that start at these addresses may be moved in packs of `pack`. */

@@ -74,6 +74,10 @@ const char (*emulated_exchange(unsigned mask, const void *mine, size_t bytes))[6
 void emulated_mma_16x8x16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void emulated_load_matrix_x4(uint32_t (&out)[4], const void *row, bool transposed);
 
+/* A copy that the running thread waits for later: until then `to` is NaN, as a copy may write early or late. */
+void emulated_copy_ahead(void *to, const void *from, int bytes, bool there);
+void emulated_wait_copies();
+
 /* -- barriers and warps -------------------------------------------------------------------------------------------- */
 
 static inline void __syncthreads() { emulated_sync_block(); }

@@ -51,6 +51,8 @@ void guarded(const std::function<void()> &work) {
 
 enum State { READY, AT_BLOCK, AT_WARP, DONE };
 
+struct Copy { void *to; const void *from; int bytes; bool there; };
+
 struct Fiber {
   ucontext_t context;
   char *stack = NULL;
@@ -58,6 +60,7 @@ struct Fiber {
   State state;
   unsigned mask, calls;                /* of the warp function it waits in; how many it has made */
   uint3 index;
+  std::vector<Copy> copies;            /* begun and not waited for */
 };
 
 std::vector<Fiber> fibers(MAX_THREADS);
@@ -88,6 +91,7 @@ void fiber_main() {
 void prepare(Fiber &f) {
   f.state = READY;
   f.calls = 0;
+  f.copies.clear();
   if (f.made) return;
   if (!f.stack) {
     f.stack = (char *)mmap(NULL, STACK + GUARD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
@@ -349,6 +353,24 @@ const char (*emulated_exchange(unsigned mask, const void *mine, size_t bytes))[6
   memcpy(set[i % 32], mine, bytes);
   emulated_sync_warp(mask);
   return set;
+}
+
+/* -- copies ahead -------------------------------------------------------------------------------------------------- */
+
+void emulated_copy_ahead(void *to, const void *from, int bytes, bool there) {
+  if (((uintptr_t)to | (uintptr_t)from) % (unsigned)bytes) {
+    emulated_fail("a copy ahead of %d bytes between addresses that are no multiples of that", bytes);
+  }
+  memset(to, 0xff, (size_t)bytes);
+  running->copies.push_back({ to, from, bytes, there });
+}
+
+void emulated_wait_copies() {
+  for (const Copy &c : running->copies) {
+    if (c.there) memcpy(c.to, c.from, (size_t)c.bytes);
+    else memset(c.to, 0, (size_t)c.bytes);
+  }
+  running->copies.clear();
 }
 
 /* -- tensor cores -------------------------------------------------------------------------------------------------- */

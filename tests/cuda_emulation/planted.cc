@@ -26,7 +26,7 @@ static dm_status heap(dm_device *, size_t bytes, void **p) {
 
 static const dm_host host = { DM_ABI, say, heap };
 enum Fault { SOUND, NO_BARRIER, LAST_ROW, LAST_COLUMN, UNWRITTEN, READS_PAST, WRITES_INPUT, SHARED_PAST, LANES_MISSING,
-             BARRIER_MISSED, NO_WARP_BARRIER };
+             BARRIER_MISSED, NO_WARP_BARRIER, NO_WAIT, EARLY_COPY, UNALIGNED_COPY };
 static Fault fault;
 
 /* y = x - mean(x) of each row of C, by a block of 64 threads: the faults are what people do. */
@@ -80,6 +80,26 @@ static __global__ void product_kernel(float *y, const bf16 *a, const bf16 *b) {
   for (int i = 0; i < 4; i++) y[(group + i / 2 * 8) * 8 + 2 * t + i % 2] = c[i];
 }
 
+/* y = x with each run of 256 elements reversed, and zeros for what x [n] lacks to whole runs: a run is on its way to one
+** half of shared memory while that before is read from the other. By a block of 64. */
+static __global__ void runs_kernel(float *y, const float *x, int n, Fault f) {
+  DM_SHARED(float4, memory, 2 * 64);
+  float *v = (float *)memory;
+  const int own = 4 * threadIdx.x;
+  const bool barrier = f != NO_BARRIER, early = f == EARLY_COPY;
+  auto begin = [&](int at) {
+    if (at < n) copy_ahead<16>(v + at % 512 + own, x + at + own + (f == UNALIGNED_COPY), at + own < n);
+  };
+  begin(0);
+  for (int at = 0; at < n; at += 256) {
+    if (f != NO_WAIT) wait_copies();
+    if (early) begin(at + 256);
+    if (barrier) __syncthreads();
+    if (!early) begin(at + 256);
+    for (int i = threadIdx.x; i < 256; i += 64) y[at + i] = v[at % 512 + 255 - i];
+  }
+}
+
 /* -- running ------------------------------------------------------------------------------------------------------- */
 
 static dm_device device;
@@ -115,6 +135,10 @@ static dm_status product(dm_device *d, dm_tensor *y, const dm_tensor *a, const d
   return launch(d, product_kernel, 1, WARP, 0, data<float>(y), data<bf16>(a), data<bf16>(b));
 }
 
+static dm_status runs(dm_device *d, dm_tensor *y, const dm_tensor *x) {
+  return launch(d, runs_kernel, 1, 64, 0, data<float>(y), data<float>(x), x->shape[1], fault);
+}
+
 static bool near(float got, float want) { return fabsf(got - want) < 1e-5f; }
 
 static dm_status finish(dm_status s) {
@@ -147,6 +171,18 @@ static bool run_reverse() {
   return true;
 }
 
+static bool run_runs() {
+  enum { N = 4 * 256 - 8, M = 4 * 256 };
+  dm_tensor x = tensor(DM_F32, 1, N), y = tensor(DM_F32, 1, M);
+  for (int i = 0; i < N; i++) ((float *)x.data)[i] = (float)(i + 1);
+  if (finish(walled_op(runs, &device, &y, (const dm_tensor *)&x))) return false;
+  for (int i = 0; i < M; i++) {
+    int from = i / 256 * 256 + 255 - i % 256;
+    if (((float *)y.data)[i] != (from < N ? (float)(from + 1) : 0.0f)) say(DM_EINTERNAL, "wrong value");
+  }
+  return true;
+}
+
 static bool run_product() {
   dm_tensor a = tensor(DM_BF16, 16, 16), b = tensor(DM_BF16, 16, 8), y = tensor(DM_F32, 16, 8);
   bf16 *va = (bf16 *)a.data, *vb = (bf16 *)b.data;
@@ -170,6 +206,8 @@ static const struct { const char *name; Fault fault; bool (*run)(); } cases[] = 
   { "shared-past", SHARED_PAST, run_centre }, { "lanes-missing", LANES_MISSING, run_centre },
   { "barrier-missed", BARRIER_MISSED, run_centre }, { "sound-warp", SOUND, run_reverse },
   { "no-warp-barrier", NO_WARP_BARRIER, run_reverse }, { "tensor-cores", SOUND, run_product },
+  { "sound-copies", SOUND, run_runs }, { "no-wait", NO_WAIT, run_runs }, { "no-wait-barrier", NO_BARRIER, run_runs },
+  { "early-copy", EARLY_COPY, run_runs }, { "unaligned-copy", UNALIGNED_COPY, run_runs },
 };
 
 int main(int argc, char **argv) {
