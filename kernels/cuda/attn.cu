@@ -2,9 +2,9 @@
 ** cores, f32 by plain products in the same layout.
 **
 ** A block owns ROWS queries (or keys) of one head, 16 to a warp, and walks over the others in tiles of TILE, each of
-** which is copied to shared memory while the one before is computed. All operands of products lie in shared memory as [row][head size + PAD]; sums lie in registers as tensor cores leave
-** them: lane l holds columns 2 (l % 4) and the next of rows l / 4 and l / 4 + 8 of each 16 x 8 piece. Scores and
-** gradients of scores are rounded to the storage type and pass through shared memory of their warp to become operands.
+** which is copied to shared memory while the one before is computed: as [row][head size + PAD]. Scores, their gradients
+** and sums lie in registers as tensor cores leave them, in pieces of 16 x 8: lane l holds columns 2 (l % 4) and the
+** next of rows l / 4 and l / 4 + 8. Scores and their gradients are rounded to the storage type to become operands.
 ** Nothing is added by two blocks: dq has a pass over keys, dk and dv one over queries. */
 #include "common.cuh"
 
@@ -12,7 +12,7 @@ enum {
   TILE = 32,                             /* keys or queries of a step: 16 registers of scores a thread */
   PIECES = TILE / 8,
   PAD = 8,                               /* elements between rows: neighbouring rows begin in other banks */
-  LINE = TILE + PAD                      /* row of a warp's scores in shared memory */
+  LINE = TILE + PAD                      /* row of a warp's scores in shared memory: f32 */
 };
 
 /* Warps of a block: f32 takes twice the shared memory. */
@@ -20,8 +20,9 @@ template <class T> constexpr int WARPS = sizeof(T) == 2 ? 4 : 2;
 template <class T> constexpr int ROWS = 16 * WARPS<T>;
 template <class T> constexpr int THREADS = WARP * WARPS<T>;
 
-/* Elements of shared memory of a step's two tiles. There are two of it: while one is read, the next is on its way to the
-** other. */
+/* Elements of shared memory: of a warp's scores, and of a step's two tiles. There are two of the latter: while one is
+** read, the next is on its way to the other. */
+template <class T> constexpr int ROOM = sizeof(T) == 2 ? 0 : 16 * LINE;
 template <int H> constexpr int STAGE = 2 * TILE * (H + PAD);
 
 /* One call: sizes, and where probabilities are dropped. */
@@ -32,48 +33,7 @@ typedef struct attention {
   bool packed;                           /* rows may be moved 128 bits at a time */
 } attention;
 
-/* -- products by a warp: c [16, 8 N] += a [16, K] b [K, 8 N] ------------------------------------------------------- */
-
-/* a [16][lda]; b [K][ldb] if `down`, else its transpose [8 N][ldb]. */
-template <bool down, int K, int N>
-__device__ static inline void warp_product(float (&c)[N][4], const bf16 *a, int lda, const bf16 *b, int ldb) {
-  const int lane = threadIdx.x % WARP, row = lane % 8, half = lane / 8 % 2 * 8, pair = lane / 16 * 8;
-  a += lane % 16 * lda + pair;
-  b += down ? (half + row) * ldb + pair : (pair + row) * ldb + half;
-#pragma unroll
-  for (int k = 0; k < K; k += 16) {
-    uint32_t fa[4];
-    load_matrix_x4<false>(fa, a + k);
-#pragma unroll
-    for (int n = 0; n < N; n += 2) {
-      uint32_t fb[4];
-      load_matrix_x4<down>(fb, down ? b + k * ldb + n * 8 : b + n * 8 * ldb + k);
-      const uint32_t left[2] = { fb[0], fb[1] }, right[2] = { fb[2], fb[3] };
-      mma_16x8x16(c[n], fa, left);
-      mma_16x8x16(c[n + 1], fa, right);
-    }
-  }
-}
-
-template <bool down, int K, int N>
-__device__ static inline void warp_product(float (&c)[N][4], const float *a, int lda, const float *b, int ldb) {
-  const int lane = threadIdx.x % WARP, t = lane % 4 * 2;
-  a += lane / 4 * lda;
-#pragma unroll 2
-  for (int k = 0; k < K; k++) {
-    const float upper = a[k], lower = a[8 * lda + k];
-#pragma unroll
-    for (int n = 0; n < N; n++) {
-      const int j = n * 8 + t;
-      const float left = down ? b[k * ldb + j] : b[j * ldb + k];
-      const float right = down ? b[k * ldb + j + 1] : b[(j + 1) * ldb + k];
-      c[n][0] += upper * left;
-      c[n][1] += upper * right;
-      c[n][2] += lower * left;
-      c[n][3] += lower * right;
-    }
-  }
-}
+/* -- products by a warp; rows in shared memory have LD elements ---------------------------------------------------- */
 
 template <int N> __device__ static inline void clear(float (&c)[N][4]) {
 #pragma unroll
@@ -84,19 +44,89 @@ template <int N> __device__ static inline void clear(float (&c)[N][4]) {
 __device__ static inline int row_of(int i) { return threadIdx.x % WARP / 4 + i / 2 * 8; }
 __device__ static inline int column_of(int n, int i) { return n * 8 + threadIdx.x % 4 * 2 + i % 2; }
 
-/* The warp's pieces to its rows of shared memory, as operands of the next product. */
-template <class T> __device__ static inline void keep_pieces(T *to, const float (&c)[PIECES][4]) {
+/* c [16, 8 N] += a fragment of a times b [16][LD] if `down`, else its transpose [8 N][LD]; b is where this lane points
+** load_matrix_x4. */
+template <bool down, int LD, int N>
+__device__ static inline void fragment_product(float (&c)[N][4], const uint32_t (&a)[4], const bf16 *b) {
+#pragma unroll
+  for (int n = 0; n < N; n += 2) {
+    uint32_t fb[4];
+    load_matrix_x4<down>(fb, b + n * 8 * (down ? 1 : LD));
+    const uint32_t left[2] = { fb[0], fb[1] }, right[2] = { fb[2], fb[3] };
+    mma_16x8x16(c[n], a, left);
+    mma_16x8x16(c[n + 1], a, right);
+  }
+}
+
+/* c [16, 8 N] += a [16][LD] b [8 N][LD] transposed, over K columns of both. */
+template <int K, int LD, int N>
+__device__ static inline void product_across(float (&c)[N][4], const bf16 *a, const bf16 *b) {
+  const int lane = threadIdx.x % WARP;
+  a += lane % 16 * LD + lane / 16 * 8;
+  b += (lane / 16 * 8 + lane % 8) * LD + lane / 8 % 2 * 8;
+#pragma unroll
+  for (int k = 0; k < K; k += 16) {
+    uint32_t fa[4];
+    load_matrix_x4<false>(fa, a + k);
+    fragment_product<false, LD>(c, fa, b + k);
+  }
+}
+
+/* c [16, 8 N] += a b [TILE][LD], a being pieces. In bf16 two neighbours, rounded, are a fragment as they lie. */
+template <int LD, int N>
+__device__ static inline void product_down(float (&c)[N][4], const float (&a)[PIECES][4], const bf16 *b, bf16 *) {
+  b += threadIdx.x % 16 * LD + threadIdx.x % WARP / 16 * 8;
+#pragma unroll
+  for (int n = 0; n < PIECES; n += 2) {
+    const float (&l)[4] = a[n], (&r)[4] = a[n + 1];
+    const uint32_t fa[4] = { pack_pair(l[0], l[1]), pack_pair(l[2], l[3]), pack_pair(r[0], r[1]),
+                             pack_pair(r[2], r[3]) };
+    fragment_product<true, LD>(c, fa, b + n * 8 * LD);
+  }
+}
+
+/* c [16, 8 N] += a [16][lda] times b [K][LD] if `down`, else its transpose [8 N][LD]. */
+template <bool down, int K, int LD, int N>
+__device__ static inline void plain_product(float (&c)[N][4], const float *a, int lda, const float *b) {
+  a += threadIdx.x % WARP / 4 * lda;
+#pragma unroll 2
+  for (int k = 0; k < K; k++) {
+    const float upper = a[k], lower = a[8 * lda + k];
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+      const int j = column_of(n, 0);
+      const float left = down ? b[k * LD + j] : b[j * LD + k];
+      const float right = down ? b[k * LD + j + 1] : b[(j + 1) * LD + k];
+      c[n][0] += upper * left;
+      c[n][1] += upper * right;
+      c[n][2] += lower * left;
+      c[n][3] += lower * right;
+    }
+  }
+}
+
+template <int K, int LD, int N>
+__device__ static inline void product_across(float (&c)[N][4], const float *a, const float *b) {
+  plain_product<false, K, LD>(c, a, LD, b);
+}
+
+/* In f32 pieces pass through the warp's `room` [16][LINE]. */
+template <int LD, int N>
+__device__ static inline void product_down(float (&c)[N][4], const float (&a)[PIECES][4], const float *b, float *room) {
+  __syncwarp();
 #pragma unroll
   for (int n = 0; n < PIECES; n++) {
 #pragma unroll
-    for (int i = 0; i < 4; i++) to[row_of(i) * LINE + column_of(n, i)] = from_float<T>(c[n][i]);
+    for (int i = 0; i < 4; i++) room[row_of(i) * LINE + column_of(n, i)] = a[n][i];
   }
+  __syncwarp();
+  plain_product<true, TILE, LD>(c, room, LINE, b);
 }
 
 /* -- tiles --------------------------------------------------------------------------------------------------------- */
 
-/* Begins to load to [rows][H + PAD] = rows `first` on of a head's slice x (row stride `stride`), zeros beyond S rows and D
-** columns; by the block. The tile is there for a thread after its own wait_copies and a barrier. */
+/* Begins to load to [rows][H + PAD] = rows `first` on of a head's slice x (row stride `stride`), zeros beyond S rows
+** and D columns; by the block. The tile is there for a thread after its own wait_copies and a barrier. */
 template <class T, int H, int rows>
 __device__ static inline void load_tile(T *to, const T *x, int stride, int first, const attention &a) {
   if (a.packed) {
@@ -126,19 +156,36 @@ __device__ static inline void load_pair(T *to, const T *x, int stride, const T *
   load_tile<T, H, TILE>(to + TILE * (H + PAD), z, stride_z, first, a);
 }
 
+/* to[0..1] (+)= two floats, with one access. */
+template <class T> __device__ static inline void put_two(T *to, float left, float right, bool add) {
+  struct alignas(2 * sizeof(T)) two { T left, right; } *at = reinterpret_cast<two *>(to), v;
+  if (add) {
+    v = *at;
+    left += to_float(v.left);
+    right += to_float(v.right);
+  }
+  *at = { from_float<T>(left), from_float<T>(right) };
+}
+
 /* Rows `first` on of a head's slice y (+)= the warp's pieces, times f for each half of its rows. */
 template <class T, int N>
 __device__ static inline void write_pieces(T *y, int stride, int first, const float (&c)[N][4], const float (&f)[2],
                                            const attention &a, bool add) {
 #pragma unroll
-  for (int n = 0; n < N; n++) {
+  for (int h = 0; h < 2; h++) {
+    const int r = first + row_of(2 * h);
+    if (r >= a.S) continue;
+    T *to = y + (long long)r * stride;
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const int r = first + row_of(i), j = column_of(n, i);
-      if (r >= a.S || j >= a.D) continue;
-      T *to = y + (size_t)r * stride + j;
-      const float v = c[n][i] * f[i / 2];
-      *to = from_float<T>(add ? to_float(*to) + v : v);
+    for (int n = 0; n < N; n++) {
+      const int j = column_of(n, 0);
+      const float left = c[n][2 * h] * f[h], right = c[n][2 * h + 1] * f[h];
+      if (a.packed) {
+        if (j < a.D) put_two(to + j, left, right, add);
+      } else {
+        if (j < a.D) to[j] = from_float<T>(add ? to_float(to[j]) + left : left);
+        if (j + 1 < a.D) to[j + 1] = from_float<T>(add ? to_float(to[j + 1]) + right : right);
+      }
     }
   }
 }
@@ -175,13 +222,13 @@ template <class T, int H>
 __global__ void __launch_bounds__(THREADS<T>)
 attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, attention a) {
   DM_DYNAMIC_SHARED(T, q);
-  T *tiles = q + ROWS<T> * (H + PAD), *prob = tiles + 2 * STAGE<H>;
+  T *tiles = q + ROWS<T> * (H + PAD), *room = tiles + 2 * STAGE<H>;
   const int warp = threadIdx.x / WARP, first = blockIdx.y * ROWS<T>, own = first + 16 * warp;
   const int C = a.heads * a.D;
   const size_t row = blockIdx.x / a.heads, head = blockIdx.x % a.heads * (size_t)a.D;
   const T *x = qkv + row * a.S * 3 * C + head;
   if (mask) mask += row * a.S;
-  prob += 16 * warp * LINE;
+  room += warp * ROOM<T>;
   load_tile<T, H, ROWS<T>>(q, x, 3 * C, first, a);
   load_pair<T, H>(tiles, x + C, 3 * C, x + 2 * C, 3 * C, 0, a);
   const keeper keeper = keeper_of(a.drop);
@@ -199,7 +246,7 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
     kept_of_rows(kept, a, keeper, own, at);
     float s[PIECES][4], most[2] = { top[0], top[1] }, shift[2];
     clear(s);
-    warp_product<false, H>(s, q + 16 * warp * (H + PAD), H + PAD, k, H + PAD);
+    product_across<H, H + PAD>(s, q + 16 * warp * (H + PAD), k);
 #pragma unroll
     for (int n = 0; n < PIECES; n++) {
 #pragma unroll
@@ -231,9 +278,7 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
         if (!(kept[i / 2] >> column_of(n, i) & 1)) s[n][i] = 0;
       }
     }
-    keep_pieces(prob, s);
-    __syncwarp();
-    warp_product<true, TILE>(out, prob, LINE, v, H + PAD);
+    product_down<H + PAD>(out, s, v, room);
   }
 #pragma unroll
   for (int h = 0; h < 2; h++) {
@@ -276,13 +321,13 @@ __global__ void __launch_bounds__(THREADS<T>)
 attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const float *delta, const int32_t *mask,
                     attention a, bool add) {
   DM_DYNAMIC_SHARED(T, q);
-  T *g = q + ROWS<T> * (H + PAD), *tiles = g + ROWS<T> * (H + PAD), *ds = tiles + 2 * STAGE<H>;
+  T *g = q + ROWS<T> * (H + PAD), *tiles = g + ROWS<T> * (H + PAD), *room = tiles + 2 * STAGE<H>;
   const int warp = threadIdx.x / WARP, first = blockIdx.y * ROWS<T>, own = first + 16 * warp;
   const int C = a.heads * a.D;
   const size_t row = blockIdx.x / a.heads, head = blockIdx.x % a.heads * (size_t)a.D;
   const T *x = qkv + row * a.S * 3 * C + head;
   if (mask) mask += row * a.S;
-  ds += 16 * warp * LINE;
+  room += warp * ROOM<T>;
   load_tile<T, H, ROWS<T>>(q, x, 3 * C, first, a);
   load_tile<T, H, ROWS<T>>(g, dy + row * a.S * C + head, C, first, a);
   load_pair<T, H>(tiles, x + C, 3 * C, x + 2 * C, 3 * C, 0, a);
@@ -309,8 +354,8 @@ attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const
     float s[PIECES][4], u[PIECES][4];
     clear(s);
     clear(u);
-    warp_product<false, H>(s, q + 16 * warp * (H + PAD), H + PAD, k, H + PAD);
-    warp_product<false, H>(u, g + 16 * warp * (H + PAD), H + PAD, v, H + PAD);
+    product_across<H, H + PAD>(s, q + 16 * warp * (H + PAD), k);
+    product_across<H, H + PAD>(u, g + 16 * warp * (H + PAD), v);
 #pragma unroll
     for (int n = 0; n < PIECES; n++) {
 #pragma unroll
@@ -319,9 +364,7 @@ attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const
         score_grad(s[n][i], u[n][i], there & bit, kept[i / 2] & bit, lse[i / 2], dot[i / 2], a);
       }
     }
-    keep_pieces(ds, u);
-    __syncwarp();
-    warp_product<true, TILE>(dq, ds, LINE, k, H + PAD);
+    product_down<H + PAD>(dq, u, k, room);
   }
   const float f[2] = { a.f, a.f };
   write_pieces(dqkv + row * a.S * 3 * C + head, 3 * C, own, dq, f, a, add);
@@ -335,12 +378,12 @@ attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, cons
                      attention a, bool add) {
   DM_DYNAMIC_SHARED(T, k);
   DM_SHARED(float, sums, 2 * 2 * TILE);                                /* of each stage: log-sum-exp and delta */
-  T *v = k + ROWS<T> * (H + PAD), *tiles = v + ROWS<T> * (H + PAD), *kept = tiles + 2 * STAGE<H>;
+  T *v = k + ROWS<T> * (H + PAD), *tiles = v + ROWS<T> * (H + PAD), *room = tiles + 2 * STAGE<H>;
   const int warp = threadIdx.x / WARP, first = blockIdx.y * ROWS<T>, own = first + 16 * warp;
   const int C = a.heads * a.D;
   const size_t row = blockIdx.x / a.heads, head = blockIdx.x % a.heads * (size_t)a.D;
   const T *x = qkv + row * a.S * 3 * C + head;
-  kept += 16 * warp * LINE;
+  room += warp * ROOM<T>;
   auto load = [&](int at) {
     const int stage = at / TILE % 2, query = min(at + (int)threadIdx.x % TILE, a.S - 1);
     load_pair<T, H>(tiles + stage * STAGE<H>, x, 3 * C, dy + row * a.S * C + head, C, at, a);
@@ -373,8 +416,8 @@ attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, cons
     float s[PIECES][4], u[PIECES][4];
     clear(s);
     clear(u);
-    warp_product<false, H>(s, k + 16 * warp * (H + PAD), H + PAD, q, H + PAD);
-    warp_product<false, H>(u, v + 16 * warp * (H + PAD), H + PAD, g, H + PAD);
+    product_across<H, H + PAD>(s, k + 16 * warp * (H + PAD), q);
+    product_across<H, H + PAD>(u, v + 16 * warp * (H + PAD), g);
 #pragma unroll
     for (int n = 0; n < PIECES; n++) {
       const uint32_t bits[2] = { __shfl_sync(0xffffffffu, drawn, column_of(n, 0)),
@@ -385,13 +428,8 @@ attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, cons
         score_grad(s[n][i], u[n][i], attended[i / 2] && at + j < a.S, bits[i % 2] >> row_of(i) & 1, lse[j], dot[j], a);
       }
     }
-    keep_pieces(kept, s);
-    __syncwarp();
-    warp_product<true, TILE>(dv, kept, LINE, g, H + PAD);
-    __syncwarp();
-    keep_pieces(kept, u);
-    __syncwarp();
-    warp_product<true, TILE>(dk, kept, LINE, q, H + PAD);
+    product_down<H + PAD>(dv, s, g, room);
+    product_down<H + PAD>(dk, u, q, room);
   }
   const float f[2] = { a.f, a.f }, one[2] = { 1.0f, 1.0f };
   T *to = dqkv + row * a.S * 3 * C + head;
@@ -417,7 +455,7 @@ static attention attention_of(const dm_device *d, const dm_tensor *qkv, int head
 
 /* Bytes of shared memory: the block's own `rows` of H columns, the tiles, and the warps' scores. */
 template <class T, int H> static size_t shared_size(int rows) {
-  return ((size_t)rows * (H + PAD) + 2 * STAGE<H> + ROWS<T> * LINE) * sizeof(T);
+  return ((size_t)rows * (H + PAD) + 2 * STAGE<H> + WARPS<T> * ROOM<T>) * sizeof(T);
 }
 
 dm_status cuda_attention_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const dm_tensor *qkv, const dm_tensor *mask,
@@ -425,7 +463,7 @@ dm_status cuda_attention_fwd(dm_device *d, dm_tensor *y, dm_tensor *stat, const 
   attention a = attention_of(d, qkv, heads, p, site);
   return by_type(qkv, [&](auto zero) {
     using T = decltype(zero);
-    a.packed = packable(a.D, data<T>(qkv));
+    a.packed = packable(a.D, data<T>(qkv), data<T>(y));
     return by_size(d, a.D, [&](auto h) {
       constexpr int H = decltype(h)::value;
       return launch(d, attention_fwd_kernel<T, H>, dim3(qkv->shape[0] * heads, blocks(a.S, ROWS<T>)), THREADS<T>,
@@ -446,7 +484,7 @@ dm_status cuda_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy,
   if (s) return s;
   return by_type(qkv, [&](auto zero) {
     using T = decltype(zero);
-    a.packed = packable(a.D, data<T>(qkv), data<T>(dy));
+    a.packed = packable(a.D, data<T>(qkv), data<T>(dy), data<T>(y), data<T>(dqkv));
     return by_size(d, a.D, [&](auto h) {
       constexpr int H = decltype(h)::value;
       const dim3 grid(qkv->shape[0] * heads, blocks(a.S, ROWS<T>));

@@ -180,8 +180,8 @@ __device__ static inline void put(T *p, const float (&v)[N], long long left, boo
   }
 }
 
-/* Begins to copy `bytes` (4, 8 or 16, both addresses multiples of it) from global to shared memory, or zeros where there
-** is nothing to copy; the thread's own wait_copies ends all it has begun. Until then `to` holds anything. sm_80 on. */
+/* Begins to copy `bytes` (4, 8 or 16, both addresses multiples of it) from global to shared memory, or zeros where
+** nothing is there; the thread's own wait_copies ends all it has begun. Until then `to` holds anything. sm_80 on. */
 template <int bytes> __device__ static inline void copy_ahead(void *to, const void *from, bool there) {
   static_assert(bytes == 4 || bytes == 8 || bytes == 16, "what the instruction takes");
 #ifdef __CUDACC__
@@ -340,11 +340,17 @@ template <int N> __device__ static inline void keep_factors(float (&f)[N], const
 
 /* Two floats as one register of a fragment. */
 __device__ static inline uint32_t pack_pair(float lo, float hi) {
+#ifdef __CUDACC__
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(hi), "f"(lo));
+  return pair;
+#else
   bf16 l = __float2bfloat16_rn(lo), h = __float2bfloat16_rn(hi);
   uint16_t a, b;
   memcpy(&a, &l, 2);
   memcpy(&b, &h, 2);
   return (uint32_t)a | (uint32_t)b << 16;
+#endif
 }
 
 /* c += a b, by the whole warp. */

@@ -80,8 +80,8 @@ static __global__ void product_kernel(float *y, const bf16 *a, const bf16 *b) {
   for (int i = 0; i < 4; i++) y[(group + i / 2 * 8) * 8 + 2 * t + i % 2] = c[i];
 }
 
-/* y = x with each run of 256 elements reversed, and zeros for what x [n] lacks to whole runs: a run is on its way to one
-** half of shared memory while that before is read from the other. By a block of 64. */
+/* y = x with each run of 256 elements reversed, and zeros for what x [n] lacks to whole runs: a run is on its way to
+** one half of shared memory while that before is read from the other. By a block of 64. */
 static __global__ void runs_kernel(float *y, const float *x, int n, Fault f) {
   DM_SHARED(float4, memory, 2 * 64);
   float *v = (float *)memory;
