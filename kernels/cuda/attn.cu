@@ -5,7 +5,9 @@
 ** which is copied to shared memory while the one before is computed: as [row][head size + PAD]. Scores, their gradients
 ** and sums lie in registers as tensor cores leave them, in pieces of 16 x 8: lane l holds columns 2 (l % 4) and the
 ** next of rows l / 4 and l / 4 + 8. Scores and their gradients are rounded to the storage type to become operands.
-** Nothing is added by two blocks: dq has a pass over keys, dk and dv one over queries. */
+** Exponentials are powers of two, of scores times log2(e). Warps whose rows all lie beyond S, and warps and tiles that
+** have no key to attend to, have nothing to compute. Nothing is added by two blocks: dq has a pass over keys, dk and dv
+** one over queries. */
 #include "common.cuh"
 
 enum {
@@ -14,6 +16,8 @@ enum {
   PAD = 8,                               /* elements between rows: neighbouring rows begin in other banks */
   LINE = TILE + PAD                      /* row of a warp's scores in shared memory: f32 */
 };
+
+constexpr float LOG2E = 1.44269504f;
 
 /* Warps of a block: f32 takes twice the shared memory. */
 template <class T> constexpr int WARPS = sizeof(T) == 2 ? 4 : 2;
@@ -28,7 +32,7 @@ template <int H> constexpr int STAGE = 2 * TILE * (H + PAD);
 /* One call: sizes, and where probabilities are dropped. */
 typedef struct attention {
   int S, D, heads;
-  float f;                               /* 1 / sqrt(D) */
+  float f, f2;                           /* 1 / sqrt(D), and that times log2(e) */
   dropout drop;
   bool packed;                           /* rows may be moved 128 bits at a time */
 } attention;
@@ -132,12 +136,11 @@ __device__ static inline void load_tile(T *to, const T *x, int stride, int first
   if (a.packed) {
     constexpr int N = PACK<T>, ACROSS = H / N, DOWN = THREADS<T> / ACROSS;
     static_assert(rows % DOWN == 0, "every thread moves as many packs");
-    const int j = threadIdx.x % ACROSS * N;
-    const T *column = x + (j < a.D ? j : 0);
+    const int r = threadIdx.x / ACROSS, j = threadIdx.x % ACROSS * N, stop = j < a.D ? a.S : 0;
+    const T *from = x + (size_t)(unsigned)(first + r) * (unsigned)stride + j;
 #pragma unroll
-    for (int i = 0; i < rows / DOWN; i++) {
-      const int r = threadIdx.x / ACROSS + i * DOWN, from = first + r;
-      copy_ahead<16>(to + r * (H + PAD) + j, column + (long long)min(from, a.S - 1) * stride, from < a.S && j < a.D);
+    for (int i = 0; i < rows; i += DOWN) {
+      copy_ahead<16>(to + (r + i) * (H + PAD) + j, from + (size_t)(unsigned)stride * i, first + r + i < stop);
     }
   } else {
     for (int e = threadIdx.x; e < rows * H; e += THREADS<T>) {
@@ -190,11 +193,26 @@ __device__ static inline void write_pieces(T *y, int stride, int first, const fl
   }
 }
 
-/* Which of the TILE keys from `at` on there are to attend to: a bit for each. */
-__device__ static inline uint32_t keys_there(const attention &a, const int32_t *mask, int at) {
+/* Whether this lane's key of the TILE from `at` on is there to attend to. */
+__device__ static inline int key_there(const attention &a, const int32_t *mask, int at) {
   static_assert((int)TILE == (int)WARP, "a lane a key");
   const int key = at + threadIdx.x % WARP;
-  return __ballot_sync(0xffffffffu, key < a.S && (!mask || mask[key]));
+  return key >= a.S ? 0 : mask ? mask[key] : 1;
+}
+
+/* Bits of a tile's keys, so that bit n * 8 + i % 2 is that of column_of(n, i). */
+__device__ static inline uint32_t of_columns(uint32_t bits) { return bits >> threadIdx.x % 4 * 2; }
+
+/* Scores of keys that are not there become -inf. */
+__device__ static inline void hide(float (&s)[PIECES][4], uint32_t there) {
+  const uint32_t bits = of_columns(there);
+#pragma unroll
+  for (int n = 0; n < PIECES; n++) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      if (!(bits >> (n * 8 + i % 2) & 1)) s[n][i] = -INFINITY;
+    }
+  }
 }
 
 /* Which probabilities of `query` for 16 keys from `key` on are kept: a bit for each. */
@@ -203,21 +221,21 @@ __device__ static inline uint32_t kept_keys(const attention &a, const keeper &k,
 }
 
 /* The same for the TILE keys from `at` on and this lane's two rows of the warp's queries, `own` on: each lane draws
-** half a row. */
+** half a row. Bits are those of_columns. */
 __device__ static inline void kept_of_rows(uint32_t (&bits)[2], const attention &a, const keeper &k, int own, int at) {
   const int lane = threadIdx.x % WARP;
   const uint32_t drawn = kept_keys(a, k, own + lane % 16, at + lane / 16 * 16);
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const uint32_t lower = __shfl_sync(0xffffffffu, drawn, row_of(2 * h));
-    bits[h] = (lower & 0xffff) | __shfl_sync(0xffffffffu, drawn, row_of(2 * h) + 16) << 16;
+    bits[h] = of_columns((lower & 0xffff) | __shfl_sync(0xffffffffu, drawn, row_of(2 * h) + 16) << 16);
   }
 }
 
 /* -- forward ------------------------------------------------------------------------------------------------------- */
 
 /* Block (row * heads + head, block of queries). Reads q once, k and v once for each block of queries, writes y and the
-** log-sum-exp. The softmax is kept as largest score so far, sum of exponentials, and their weighted sum of v. */
+** log-sum-exp. The softmax is kept as largest product q k so far, sum of exponentials, and their weighted sum of v. */
 template <class T, int H>
 __global__ void __launch_bounds__(THREADS<T>)
 attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, attention a) {
@@ -234,33 +252,34 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
   const keeper keeper = keeper_of(a.drop);
   float out[H / 8][4], top[2] = { -INFINITY, -INFINITY }, sum[2] = { 0, 0 };
   clear(out);
+  int key = key_there(a, mask, 0);
   for (int at = 0; at < a.S; at += TILE) {
     wait_copies();
     __syncthreads();                                                   /* and nobody reads the tiles before these */
     const T *k = tiles + at / TILE % 2 * STAGE<H>, *v = k + TILE * (H + PAD);
+    const uint32_t there = __ballot_sync(0xffffffffu, key);
     if (at + TILE < a.S) {
       load_pair<T, H>(tiles + (at / TILE + 1) % 2 * STAGE<H>, x + C, 3 * C, x + 2 * C, 3 * C, at + TILE, a);
+      key = key_there(a, mask, at + TILE);
     }
-    const uint32_t there = keys_there(a, mask, at);
+    if (own >= a.S || !there) continue;
     uint32_t kept[2];
     kept_of_rows(kept, a, keeper, own, at);
     float s[PIECES][4], most[2] = { top[0], top[1] }, shift[2];
     clear(s);
     product_across<H, H + PAD>(s, q + 16 * warp * (H + PAD), k);
+    if (there != ~0u) hide(s, there);
 #pragma unroll
     for (int n = 0; n < PIECES; n++) {
 #pragma unroll
-      for (int i = 0; i < 4; i++) {
-        s[n][i] = there >> column_of(n, i) & 1 ? s[n][i] * a.f : -INFINITY;
-        most[i / 2] = fmaxf(most[i / 2], s[n][i]);
-      }
+      for (int i = 0; i < 4; i++) most[i / 2] = fmaxf(most[i / 2], s[n][i]);
     }
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       most[h] = fmaxf(most[h], __shfl_xor_sync(0xffffffffu, most[h], 1));
       most[h] = fmaxf(most[h], __shfl_xor_sync(0xffffffffu, most[h], 2));
-      shift[h] = most[h] == -INFINITY ? 0.0f : most[h];
-      const float fade = expf(top[h] - shift[h]);
+      shift[h] = most[h] == -INFINITY ? 0.0f : most[h] * a.f2;
+      const float fade = power_of_two(top[h] * a.f2 - shift[h]);
       top[h] = most[h];
       sum[h] *= fade;
 #pragma unroll
@@ -273,9 +292,9 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
     for (int n = 0; n < PIECES; n++) {
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        s[n][i] = expf(s[n][i] - shift[i / 2]);
-        sum[i / 2] += s[n][i];
-        if (!(kept[i / 2] >> column_of(n, i) & 1)) s[n][i] = 0;
+        const float e = power_of_two(s[n][i] * a.f2 - shift[i / 2]);
+        sum[i / 2] += e;
+        s[n][i] = kept[i / 2] >> (n * 8 + i % 2) & 1 ? e : 0.0f;
       }
     }
     product_down<H + PAD>(out, s, v, room);
@@ -286,7 +305,7 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
     sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 2);
     const int query = own + row_of(2 * h);
     if (threadIdx.x % 4 == 0 && query < a.S) {
-      if (stat) stat[(size_t)blockIdx.x * a.S + query] = sum[h] != 0 ? top[h] + logf(sum[h]) : 0.0f;
+      if (stat) stat[(size_t)blockIdx.x * a.S + query] = sum[h] != 0 ? top[h] * a.f + logf(sum[h]) : 0.0f;
     }
     sum[h] = sum[h] != 0 ? a.drop.scale / sum[h] : 0.0f;               /* 0: no key */
   }
@@ -307,11 +326,11 @@ template <class T> __global__ void delta_kernel(float *delta, const T *dy, const
   if (threadIdx.x % WARP == 0) delta[((size_t)row * a.heads + head) * a.S + query] = sum;
 }
 
-/* A score and dy . v become the dropped probability, in s, and the gradient of the score, in u. */
-__device__ static inline void score_grad(float &s, float &u, bool there, bool kept, float lse, float delta,
-                                         const attention &a) {
-  const float e = there ? expf(s * a.f - lse) : 0.0f, keep = kept ? a.drop.scale : 0.0f;
-  u = there ? e * (u * keep - delta) : 0.0f;
+/* A product q k and dy . v become the dropped probability, in s, and the gradient of the score, in u. lse2: the
+** log-sum-exp times log2(e). */
+__device__ static inline void score_grad(float &s, float &u, bool kept, float lse2, float delta, const attention &a) {
+  const float e = power_of_two(s * a.f2 - lse2), keep = kept ? a.drop.scale : 0.0f;
+  u = e * (u * keep - delta);
   s = e * keep;
 }
 
@@ -332,23 +351,26 @@ attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const
   load_tile<T, H, ROWS<T>>(g, dy + row * a.S * C + head, C, first, a);
   load_pair<T, H>(tiles, x + C, 3 * C, x + 2 * C, 3 * C, 0, a);
   const keeper keeper = keeper_of(a.drop);
-  float dq[H / 8][4], lse[2] = { 0, 0 }, dot[2] = { 0, 0 };
+  float dq[H / 8][4], lse2[2] = { 0, 0 }, dot[2] = { 0, 0 };
   clear(dq);
+  int key = key_there(a, mask, 0);
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const int query = own + row_of(2 * h);
     if (query >= a.S) continue;
-    lse[h] = stat[(size_t)blockIdx.x * a.S + query];
+    lse2[h] = stat[(size_t)blockIdx.x * a.S + query] * LOG2E;
     dot[h] = delta[(size_t)blockIdx.x * a.S + query];
   }
   for (int at = 0; at < a.S; at += TILE) {
     wait_copies();
     __syncthreads();                                                   /* and nobody reads the tiles before these */
     const T *k = tiles + at / TILE % 2 * STAGE<H>, *v = k + TILE * (H + PAD);
+    const uint32_t there = __ballot_sync(0xffffffffu, key);
     if (at + TILE < a.S) {
       load_pair<T, H>(tiles + (at / TILE + 1) % 2 * STAGE<H>, x + C, 3 * C, x + 2 * C, 3 * C, at + TILE, a);
+      key = key_there(a, mask, at + TILE);
     }
-    const uint32_t there = keys_there(a, mask, at);
+    if (own >= a.S || !there) continue;
     uint32_t kept[2];
     kept_of_rows(kept, a, keeper, own, at);
     float s[PIECES][4], u[PIECES][4];
@@ -356,12 +378,12 @@ attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const
     clear(u);
     product_across<H, H + PAD>(s, q + 16 * warp * (H + PAD), k);
     product_across<H, H + PAD>(u, g + 16 * warp * (H + PAD), v);
+    if (there != ~0u) hide(s, there);
 #pragma unroll
     for (int n = 0; n < PIECES; n++) {
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        const uint32_t bit = 1u << column_of(n, i);
-        score_grad(s[n][i], u[n][i], there & bit, kept[i / 2] & bit, lse[i / 2], dot[i / 2], a);
+        score_grad(s[n][i], u[n][i], kept[i / 2] >> (n * 8 + i % 2) & 1, lse2[i / 2], dot[i / 2], a);
       }
     }
     product_down<H + PAD>(dq, u, k, room);
@@ -371,7 +393,7 @@ attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const
 }
 
 /* dk and dv of a block of keys: the scores are taken transposed, keys down. Reads k and v once, q and dy once for each
-** block, writes dk and dv. */
+** block, writes dk and dv. Queries beyond S add nothing: their q, dy, log-sum-exp and delta are zeros. */
 template <class T, int H>
 __global__ void __launch_bounds__(THREADS<T>)
 attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const float *delta, const int32_t *mask,
@@ -402,6 +424,7 @@ attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, cons
     const int key = own + row_of(2 * h);
     attended[h] = key < a.S && (!mask || mask[row * a.S + key]);
   }
+  const bool idle = !__any_sync(0xffffffffu, attended[0] || attended[1]);
   const keeper keeper = keeper_of(a.drop);
   float dk[H / 8][4], dv[H / 8][4];
   clear(dk);
@@ -412,6 +435,7 @@ attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, cons
     const T *q = tiles + at / TILE % 2 * STAGE<H>, *g = q + TILE * (H + PAD);
     const float *lse = sums + at / TILE % 2 * 2 * TILE, *dot = lse + TILE;
     if (at + TILE < a.S) load(at + TILE);
+    if (idle) continue;
     const uint32_t drawn = kept_keys(a, keeper, at + threadIdx.x % WARP, own);   /* a lane a query */
     float s[PIECES][4], u[PIECES][4];
     clear(s);
@@ -425,11 +449,17 @@ attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, cons
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const int j = column_of(n, i);
-        score_grad(s[n][i], u[n][i], attended[i / 2] && at + j < a.S, bits[i % 2] >> row_of(i) & 1, lse[j], dot[j], a);
+        score_grad(s[n][i], u[n][i], bits[i % 2] >> row_of(i) & 1, lse[j] * LOG2E, dot[j], a);
       }
     }
     product_down<H + PAD>(dv, s, g, room);
     product_down<H + PAD>(dk, u, q, room);
+  }
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    if (attended[h]) continue;                                         /* else what was computed means nothing */
+#pragma unroll
+    for (int n = 0; n < H / 8; n++) dk[n][2 * h] = dk[n][2 * h + 1] = dv[n][2 * h] = dv[n][2 * h + 1] = 0;
   }
   const float f[2] = { a.f, a.f }, one[2] = { 1.0f, 1.0f };
   T *to = dqkv + row * a.S * 3 * C + head;
@@ -450,7 +480,8 @@ template <class F> static dm_status by_size(const dm_device *d, int D, F f) {
 
 static attention attention_of(const dm_device *d, const dm_tensor *qkv, int heads, float p, uint32_t site) {
   int D = qkv->shape[2] / 3 / heads;
-  return { qkv->shape[1], D, heads, 1.0f / sqrtf((float)D), dropout_of(d, p, site), false };
+  float f = 1.0f / sqrtf((float)D);
+  return { qkv->shape[1], D, heads, f, f * LOG2E, dropout_of(d, p, site), false };
 }
 
 /* Bytes of shared memory: the block's own `rows` of H columns, the tiles, and the warps' scores. */
