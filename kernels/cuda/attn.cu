@@ -143,8 +143,9 @@ __device__ static inline void load_tile(T *to, const T *x, int stride, int first
       copy_ahead<16>(to + (r + i) * (H + PAD) + j, from + (size_t)(unsigned)stride * i, first + r + i < stop);
     }
   } else {
-    for (int e = threadIdx.x; e < rows * H; e += THREADS<T>) {
-      const int r = e / H, j = e % H;
+#pragma unroll 4
+    for (int i = 0; i < rows * H; i += THREADS<T>) {
+      const int r = (i + threadIdx.x) / H, j = (i + threadIdx.x) % H;
       const bool there = first + r < a.S && j < a.D;
       to[r * (H + PAD) + j] = there ? x[(long long)(first + r) * stride + j] : from_float<T>(0.0f);
     }
@@ -237,7 +238,7 @@ __device__ static inline void kept_of_rows(uint32_t (&bits)[2], const attention 
 /* Block (row * heads + head, block of queries). Reads q once, k and v once for each block of queries, writes y and the
 ** log-sum-exp. The softmax is kept as largest product q k so far, sum of exponentials, and their weighted sum of v. */
 template <class T, int H>
-__global__ void __launch_bounds__(THREADS<T>)
+__global__ void __launch_bounds__(THREADS<T>, 1)
 attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, attention a) {
   DM_DYNAMIC_SHARED(T, q);
   T *tiles = q + ROWS<T> * (H + PAD), *room = tiles + 2 * STAGE<H>;
@@ -314,18 +315,6 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
 
 /* -- backward ------------------------------------------------------------------------------------------------------ */
 
-/* delta [B, H, S] = dy . y over the head's slice. A warp takes one (row, query, head). */
-template <class T> __global__ void delta_kernel(float *delta, const T *dy, const T *y, int count, attention a) {
-  const int e = blockIdx.x * 4 + threadIdx.x / WARP;                   /* (row * S + query) * heads + head */
-  if (e >= count) return;
-  const size_t at = (size_t)e * a.D;
-  float sum = 0;
-  for (int j = threadIdx.x % WARP; j < a.D; j += WARP) sum += to_float(dy[at + j]) * to_float(y[at + j]);
-  sum = warp_sum(sum);
-  const int head = e % a.heads, query = e / a.heads % a.S, row = e / a.heads / a.S;
-  if (threadIdx.x % WARP == 0) delta[((size_t)row * a.heads + head) * a.S + query] = sum;
-}
-
 /* A product q k and dy . v become the dropped probability, in s, and the gradient of the score, in u. lse2: the
 ** log-sum-exp times log2(e). */
 __device__ static inline void score_grad(float &s, float &u, bool kept, float lse2, float delta, const attention &a) {
@@ -334,32 +323,47 @@ __device__ static inline void score_grad(float &s, float &u, bool kept, float ls
   s = e * keep;
 }
 
-/* dq of a block of queries. Reads q and dy once, k and v once for each block, writes dq. */
+/* dq of a block of queries. Reads q, dy and y once, k and v once for each block, writes dq, and sums: of each query
+** [B, heads, S] lse2 and dy . y. */
 template <class T, int H>
-__global__ void __launch_bounds__(THREADS<T>)
-attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const float *delta, const int32_t *mask,
-                    attention a, bool add) {
+__global__ void __launch_bounds__(THREADS<T>, 1)
+attention_dq_kernel(T *dqkv, float2 *sums, const T *dy, const T *y, const T *qkv, const float *stat,
+                    const int32_t *mask, attention a, bool add) {
   DM_DYNAMIC_SHARED(T, q);
   T *g = q + ROWS<T> * (H + PAD), *tiles = g + ROWS<T> * (H + PAD), *room = tiles + 2 * STAGE<H>;
   const int warp = threadIdx.x / WARP, first = blockIdx.y * ROWS<T>, own = first + 16 * warp;
   const int C = a.heads * a.D;
   const size_t row = blockIdx.x / a.heads, head = blockIdx.x % a.heads * (size_t)a.D;
   const T *x = qkv + row * a.S * 3 * C + head;
+  dy += row * a.S * C + head;
+  y += row * a.S * C + head;
   if (mask) mask += row * a.S;
   room += warp * ROOM<T>;
   load_tile<T, H, ROWS<T>>(q, x, 3 * C, first, a);
-  load_tile<T, H, ROWS<T>>(g, dy + row * a.S * C + head, C, first, a);
+  load_tile<T, H, ROWS<T>>(g, dy, C, first, a);
   load_pair<T, H>(tiles, x + C, 3 * C, x + 2 * C, 3 * C, 0, a);
   const keeper keeper = keeper_of(a.drop);
-  float dq[H / 8][4], lse2[2] = { 0, 0 }, dot[2] = { 0, 0 };
+  float dq[H / 8][4], lse2[2], dot[2];
   clear(dq);
   int key = key_there(a, mask, 0);
 #pragma unroll
   for (int h = 0; h < 2; h++) {
+    constexpr int N = PACK<T>;
     const int query = own + row_of(2 * h);
-    if (query >= a.S) continue;
-    lse2[h] = stat[(size_t)blockIdx.x * a.S + query] * LOG2E;
-    dot[h] = delta[(size_t)blockIdx.x * a.S + query];
+    const bool there = query < a.S;
+    dot[h] = 0;
+#pragma unroll
+    for (int j = threadIdx.x % 4 * N; j < H; j += 4 * N) {             /* four lanes share a row */
+      float u[N], v[N];
+      fetch(u, dy + (size_t)query * C + j, there ? a.D - j : 0, a.packed);
+      fetch(v, y + (size_t)query * C + j, there ? a.D - j : 0, a.packed);
+#pragma unroll
+      for (int i = 0; i < N; i++) dot[h] += u[i] * v[i];
+    }
+    dot[h] += __shfl_xor_sync(0xffffffffu, dot[h], 1);
+    dot[h] += __shfl_xor_sync(0xffffffffu, dot[h], 2);
+    lse2[h] = there ? stat[(size_t)blockIdx.x * a.S + query] * LOG2E : 0.0f;
+    if (there && threadIdx.x % 4 == 0) sums[(size_t)blockIdx.x * a.S + query] = { lse2[h], dot[h] };
   }
   for (int at = 0; at < a.S; at += TILE) {
     wait_copies();
@@ -393,13 +397,13 @@ attention_dq_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const
 }
 
 /* dk and dv of a block of keys: the scores are taken transposed, keys down. Reads k and v once, q and dy once for each
-** block, writes dk and dv. Queries beyond S add nothing: their q, dy, log-sum-exp and delta are zeros. */
+** block, writes dk and dv. Queries beyond S add nothing: their q, dy and sums are zeros. */
 template <class T, int H>
-__global__ void __launch_bounds__(THREADS<T>)
-attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, const float *delta, const int32_t *mask,
-                     attention a, bool add) {
+__global__ void __launch_bounds__(THREADS<T>, 1)
+attention_dkv_kernel(T *dqkv, const float2 *sums, const T *dy, const T *qkv, const int32_t *mask, attention a,
+                     bool add) {
   DM_DYNAMIC_SHARED(T, k);
-  DM_SHARED(float, sums, 2 * 2 * TILE);                                /* of each stage: log-sum-exp and delta */
+  DM_SHARED(float4, sums_of, 2 * TILE / 2);                            /* of each stage, those of two queries */
   T *v = k + ROWS<T> * (H + PAD), *tiles = v + ROWS<T> * (H + PAD), *room = tiles + 2 * STAGE<H>;
   const int warp = threadIdx.x / WARP, first = blockIdx.y * ROWS<T>, own = first + 16 * warp;
   const int C = a.heads * a.D;
@@ -407,12 +411,11 @@ attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, cons
   const T *x = qkv + row * a.S * 3 * C + head;
   room += warp * ROOM<T>;
   auto load = [&](int at) {
-    const int stage = at / TILE % 2, query = min(at + (int)threadIdx.x % TILE, a.S - 1);
+    const int stage = at / TILE % 2, query = at + threadIdx.x;
     load_pair<T, H>(tiles + stage * STAGE<H>, x, 3 * C, dy + row * a.S * C + head, C, at, a);
-    if (threadIdx.x < 2 * TILE) {
-      copy_ahead<4>(sums + stage * 2 * TILE + threadIdx.x,
-                    (threadIdx.x < TILE ? stat : delta) + (size_t)blockIdx.x * a.S + query,
-                    at + (int)threadIdx.x % TILE < a.S);
+    if (threadIdx.x < TILE) {
+      copy_ahead<8>((float2 *)sums_of + stage * TILE + threadIdx.x, sums + (size_t)blockIdx.x * a.S + query,
+                    query < a.S);
     }
   };
   load_tile<T, H, ROWS<T>>(k, x + C, 3 * C, first, a);
@@ -433,7 +436,7 @@ attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, cons
     wait_copies();
     __syncthreads();                                                   /* and nobody reads the tiles before these */
     const T *q = tiles + at / TILE % 2 * STAGE<H>, *g = q + TILE * (H + PAD);
-    const float *lse = sums + at / TILE % 2 * 2 * TILE, *dot = lse + TILE;
+    const float4 *two = sums_of + at / TILE % 2 * TILE / 2;
     if (at + TILE < a.S) load(at + TILE);
     if (idle) continue;
     const uint32_t drawn = kept_keys(a, keeper, at + threadIdx.x % WARP, own);   /* a lane a query */
@@ -446,10 +449,10 @@ attention_dkv_kernel(T *dqkv, const T *dy, const T *qkv, const float *stat, cons
     for (int n = 0; n < PIECES; n++) {
       const uint32_t bits[2] = { __shfl_sync(0xffffffffu, drawn, column_of(n, 0)),
                                  __shfl_sync(0xffffffffu, drawn, column_of(n, 1)) };
+      const float4 sum = two[column_of(n, 0) / 2];
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        const int j = column_of(n, i);
-        score_grad(s[n][i], u[n][i], bits[i % 2] >> row_of(i) & 1, lse[j] * LOG2E, dot[j], a);
+        score_grad(s[n][i], u[n][i], bits[i % 2] >> row_of(i) & 1, i % 2 ? sum.z : sum.x, i % 2 ? sum.w : sum.y, a);
       }
     }
     product_down<H + PAD>(dv, s, g, room);
@@ -509,9 +512,8 @@ dm_status cuda_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy,
                              uint32_t site, uint32_t acc) {
   if (!dqkv) return DM_OK;
   attention a = attention_of(d, qkv, heads, p, site);
-  int count = qkv->shape[0] * heads * a.S;
-  void *delta;
-  dm_status s = scratch(d, (size_t)count * sizeof(float), &delta);
+  void *sums;
+  dm_status s = scratch(d, (size_t)qkv->shape[0] * heads * a.S * sizeof(float2), &sums);
   if (s) return s;
   return by_type(qkv, [&](auto zero) {
     using T = decltype(zero);
@@ -520,15 +522,12 @@ dm_status cuda_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy,
       constexpr int H = decltype(h)::value;
       const dim3 grid(qkv->shape[0] * heads, blocks(a.S, ROWS<T>));
       const size_t shared = shared_size<T, H>(2 * ROWS<T>);
-      dm_status t = launch(d, delta_kernel<T>, blocks(count, 4), 4 * WARP, 0, (float *)delta, data<T>(dy), data<T>(y),
-                           count, a);
-      if (!t) {
-        t = launch(d, attention_dq_kernel<T, H>, grid, THREADS<T>, shared, data<T>(dqkv), data<T>(dy), data<T>(qkv),
-                   data<float>(stat), (const float *)delta, data<int32_t>(mask), a, (bool)(acc & 1));
-      }
+      dm_status t = launch(d, attention_dq_kernel<T, H>, grid, THREADS<T>, shared, data<T>(dqkv), (float2 *)sums,
+                           data<T>(dy), data<T>(y), data<T>(qkv), data<float>(stat), data<int32_t>(mask), a,
+                           (bool)(acc & 1));
       if (t) return t;
-      return launch(d, attention_dkv_kernel<T, H>, grid, THREADS<T>, shared, data<T>(dqkv), data<T>(dy), data<T>(qkv),
-                    data<float>(stat), (const float *)delta, data<int32_t>(mask), a, (bool)(acc & 1));
+      return launch(d, attention_dkv_kernel<T, H>, grid, THREADS<T>, shared, data<T>(dqkv), (const float2 *)sums,
+                    data<T>(dy), data<T>(qkv), data<int32_t>(mask), a, (bool)(acc & 1));
     });
   });
 }
