@@ -24,6 +24,9 @@ template <class T> constexpr int WARPS = sizeof(T) == 2 ? 4 : 2;
 template <class T> constexpr int ROWS = 16 * WARPS<T>;
 template <class T> constexpr int THREADS = WARP * WARPS<T>;
 
+/* Blocks that a multiprocessor has registers for at least: at most 128 a thread for heads of up to 64 in bf16. */
+template <class T, int H> constexpr int BLOCKS = sizeof(T) == 2 && H <= 64 ? 4 : 1;
+
 /* Elements of shared memory: of a warp's scores, and of a step's two tiles. There are two of the latter: while one is
 ** read, the next is on its way to the other. */
 template <class T> constexpr int ROOM = sizeof(T) == 2 ? 0 : 16 * LINE;
@@ -216,20 +219,42 @@ __device__ static inline void hide(float (&s)[PIECES][4], uint32_t there) {
   }
 }
 
-/* Which probabilities of `query` for 16 keys from `key` on are kept: a bit for each. */
-__device__ static inline uint32_t kept_keys(const attention &a, const keeper &k, int query, int key) {
-  return k.below ? kept_bits<16>(k, ((size_t)blockIdx.x * a.S + query) * a.S + key) : ~0u;
+/* Which probabilities of a warp's queries are kept, drawn tile by tile. A row of them may begin anywhere in a block of
+** four, so that a tile takes nine blocks, the first of which was the last of the tile before: lanes l and l + 16 draw
+** four each of row l. */
+struct drawer {
+  keeper k;
+  uint64_t block;                        /* of its row's first probability */
+  int slot[2], at;                       /* of this lane's rows of pieces: where in the block; the tile whose first */
+  uint32_t first[2];                     /* blocks these are */
+};
+
+__device__ static inline drawer drawer_of(const attention &a, int own) {
+  const size_t row = ((size_t)blockIdx.x * a.S + own) * a.S;
+  drawer d = { keeper_of(a.drop), (row + (size_t)(threadIdx.x % 16) * a.S) >> 2, {}, -1, {} };
+  for (int h = 0; h < 2; h++) d.slot[h] = (int)(row + (size_t)row_of(2 * h) * a.S) & 3;
+  return d;
 }
 
-/* The same for the TILE keys from `at` on and this lane's two rows of the warp's queries, `own` on: each lane draws
-** half a row. Bits are those of_columns. */
-__device__ static inline void kept_of_rows(uint32_t (&bits)[2], const attention &a, const keeper &k, int own, int at) {
-  const int lane = threadIdx.x % WARP;
-  const uint32_t drawn = kept_keys(a, k, own + lane % 16, at + lane / 16 * 16);
+/* The TILE keys from `at` on, for this lane's two rows of pieces: a bit for each. */
+__device__ static inline void draw(uint32_t (&kept)[2], drawer &d, int at) {
+  kept[0] = kept[1] = ~0u;
+  if (!d.k.below) return;
+  const int half = threadIdx.x % WARP / 16;
+  if (d.at != at) {
+    const uint32_t first = kept_four(d.k, d.block + at / 4);
+    for (int h = 0; h < 2; h++) d.first[h] = __shfl_sync(0xffffffffu, first, row_of(2 * h));
+  }
+  d.at = at + TILE;
+  uint32_t drawn = 0;
+#pragma unroll
+  for (int i = 0; i < 4; i++) drawn |= kept_four(d.k, d.block + at / 4 + 4 * half + 1 + i) << 4 * i;
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const uint32_t lower = __shfl_sync(0xffffffffu, drawn, row_of(2 * h));
-    bits[h] = of_columns((lower & 0xffff) | __shfl_sync(0xffffffffu, drawn, row_of(2 * h) + 16) << 16);
+    const uint32_t rest = lower | __shfl_sync(0xffffffffu, drawn, row_of(2 * h) + 16) << 16;
+    kept[h] = (uint32_t)(((uint64_t)rest << 4 | d.first[h]) >> d.slot[h]);
+    d.first[h] = rest >> 28;
   }
 }
 
@@ -238,7 +263,7 @@ __device__ static inline void kept_of_rows(uint32_t (&bits)[2], const attention 
 /* Block (row * heads + head, block of queries). Reads q once, k and v once for each block of queries, writes y and the
 ** log-sum-exp. The softmax is kept as largest product q k so far, sum of exponentials, and their weighted sum of v. */
 template <class T, int H>
-__global__ void __launch_bounds__(THREADS<T>, 1)
+__global__ void __launch_bounds__(THREADS<T>, BLOCKS<T, H>)
 attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, attention a) {
   DM_DYNAMIC_SHARED(T, q);
   T *tiles = q + ROWS<T> * (H + PAD), *room = tiles + 2 * STAGE<H>;
@@ -250,7 +275,7 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
   room += warp * ROOM<T>;
   load_tile<T, H, ROWS<T>>(q, x, 3 * C, first, a);
   load_pair<T, H>(tiles, x + C, 3 * C, x + 2 * C, 3 * C, 0, a);
-  const keeper keeper = keeper_of(a.drop);
+  drawer drawer = drawer_of(a, own);
   float out[H / 8][4], top[2] = { -INFINITY, -INFINITY }, sum[2] = { 0, 0 };
   clear(out);
   int key = key_there(a, mask, 0);
@@ -265,7 +290,7 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
     }
     if (own >= a.S || !there) continue;
     uint32_t kept[2];
-    kept_of_rows(kept, a, keeper, own, at);
+    draw(kept, drawer, at);
     float s[PIECES][4], most[2] = { top[0], top[1] }, shift[2];
     clear(s);
     product_across<H, H + PAD>(s, q + 16 * warp * (H + PAD), k);
@@ -295,7 +320,7 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
       for (int i = 0; i < 4; i++) {
         const float e = power_of_two(s[n][i] * a.f2 - shift[i / 2]);
         sum[i / 2] += e;
-        s[n][i] = kept[i / 2] >> (n * 8 + i % 2) & 1 ? e : 0.0f;
+        s[n][i] = of_columns(kept[i / 2]) >> (n * 8 + i % 2) & 1 ? e : 0.0f;
       }
     }
     product_down<H + PAD>(out, s, v, room);
@@ -323,11 +348,16 @@ __device__ static inline void score_grad(float &s, float &u, bool kept, float ls
   s = e * keep;
 }
 
-/* dq of a block of queries. Reads q, dy and y once, k and v once for each block, writes dq, and sums: of each query
-** [B, heads, S] lse2 and dy . y. */
+/* The words of the block's head: of each tile of keys, one for each query. */
+template <class T> __device__ static inline T *head_words(T *words, const attention &a) {
+  return words ? words + (size_t)blockIdx.x * ((a.S + TILE - 1) / TILE) * a.S : NULL;
+}
+
+/* dq of a block of queries. Reads q, dy and y once, k and v once for each block, writes dq, sums [B, heads, S]: of each
+** query lse2 and dy . y, and words [B, heads, tiles, S]: what of the tile is kept. */
 template <class T, int H>
-__global__ void __launch_bounds__(THREADS<T>, 1)
-attention_dq_kernel(T *dqkv, float2 *sums, const T *dy, const T *y, const T *qkv, const float *stat,
+__global__ void __launch_bounds__(THREADS<T>, BLOCKS<T, H>)
+attention_dq_kernel(T *dqkv, float2 *sums, uint32_t *words, const T *dy, const T *y, const T *qkv, const float *stat,
                     const int32_t *mask, attention a, bool add) {
   DM_DYNAMIC_SHARED(T, q);
   T *g = q + ROWS<T> * (H + PAD), *tiles = g + ROWS<T> * (H + PAD), *room = tiles + 2 * STAGE<H>;
@@ -342,7 +372,8 @@ attention_dq_kernel(T *dqkv, float2 *sums, const T *dy, const T *y, const T *qkv
   load_tile<T, H, ROWS<T>>(q, x, 3 * C, first, a);
   load_tile<T, H, ROWS<T>>(g, dy, C, first, a);
   load_pair<T, H>(tiles, x + C, 3 * C, x + 2 * C, 3 * C, 0, a);
-  const keeper keeper = keeper_of(a.drop);
+  words = head_words(words, a);
+  drawer drawer = drawer_of(a, own);
   float dq[H / 8][4], lse2[2], dot[2];
   clear(dq);
   int key = key_there(a, mask, 0);
@@ -376,7 +407,12 @@ attention_dq_kernel(T *dqkv, float2 *sums, const T *dy, const T *y, const T *qkv
     }
     if (own >= a.S || !there) continue;
     uint32_t kept[2];
-    kept_of_rows(kept, a, keeper, own, at);
+    draw(kept, drawer, at);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      const int query = own + row_of(2 * h);
+      if (words && threadIdx.x % 4 == 0 && query < a.S) words[at / TILE * a.S + query] = kept[h];
+    }
     float s[PIECES][4], u[PIECES][4];
     clear(s);
     clear(u);
@@ -387,7 +423,8 @@ attention_dq_kernel(T *dqkv, float2 *sums, const T *dy, const T *y, const T *qkv
     for (int n = 0; n < PIECES; n++) {
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        score_grad(s[n][i], u[n][i], kept[i / 2] >> (n * 8 + i % 2) & 1, lse2[i / 2], dot[i / 2], a);
+        const bool keep = of_columns(kept[i / 2]) >> (n * 8 + i % 2) & 1;
+        score_grad(s[n][i], u[n][i], keep, lse2[i / 2], dot[i / 2], a);
       }
     }
     product_down<H + PAD>(dq, u, k, room);
@@ -399,23 +436,30 @@ attention_dq_kernel(T *dqkv, float2 *sums, const T *dy, const T *y, const T *qkv
 /* dk and dv of a block of keys: the scores are taken transposed, keys down. Reads k and v once, q and dy once for each
 ** block, writes dk and dv. Queries beyond S add nothing: their q, dy and sums are zeros. */
 template <class T, int H>
-__global__ void __launch_bounds__(THREADS<T>, 1)
-attention_dkv_kernel(T *dqkv, const float2 *sums, const T *dy, const T *qkv, const int32_t *mask, attention a,
-                     bool add) {
+__global__ void __launch_bounds__(THREADS<T>, BLOCKS<T, H>)
+attention_dkv_kernel(T *dqkv, const float2 *sums, const uint32_t *words, const T *dy, const T *qkv,
+                     const int32_t *mask, attention a, bool add) {
   DM_DYNAMIC_SHARED(T, k);
-  DM_SHARED(float4, sums_of, 2 * TILE / 2);                            /* of each stage, those of two queries */
+  DM_SHARED(float4, sums_of, 2 * TILE / 2);                            /* of each stage, those of two queries: */
+  DM_SHARED(uint2, words_of, 2 * ROWS<T> / 2);                         /* [2][TILE / 2], [2][ROWS / TILE][TILE / 2] */
   T *v = k + ROWS<T> * (H + PAD), *tiles = v + ROWS<T> * (H + PAD), *room = tiles + 2 * STAGE<H>;
   const int warp = threadIdx.x / WARP, first = blockIdx.y * ROWS<T>, own = first + 16 * warp;
   const int C = a.heads * a.D;
   const size_t row = blockIdx.x / a.heads, head = blockIdx.x % a.heads * (size_t)a.D;
   const T *x = qkv + row * a.S * 3 * C + head;
   room += warp * ROOM<T>;
+  sums += (size_t)blockIdx.x * a.S;
+  words = head_words(words, a);
   auto load = [&](int at) {
-    const int stage = at / TILE % 2, query = at + threadIdx.x;
+    static_assert(ROWS<T> % TILE == 0 && ROWS<T> + TILE <= THREADS<T>, "a thread copies a word or sums");
+    const int stage = at / TILE % 2, query = at + threadIdx.x % TILE, tile = (first + (int)threadIdx.x) / TILE;
     load_pair<T, H>(tiles + stage * STAGE<H>, x, 3 * C, dy + row * a.S * C + head, C, at, a);
-    if (threadIdx.x < TILE) {
-      copy_ahead<8>((float2 *)sums_of + stage * TILE + threadIdx.x, sums + (size_t)blockIdx.x * a.S + query,
-                    query < a.S);
+    if (threadIdx.x < ROWS<T>) {
+      uint32_t *word = (uint32_t *)words_of + stage * ROWS<T> + threadIdx.x;
+      if (!words) *word = ~0u;
+      else copy_ahead<4>(word, words + (unsigned)(tile * a.S + query), tile * TILE < a.S && query < a.S);
+    } else if (threadIdx.x < ROWS<T> + TILE) {
+      copy_ahead<8>((float2 *)sums_of + stage * TILE + threadIdx.x % TILE, sums + (unsigned)query, query < a.S);
     }
   };
   load_tile<T, H, ROWS<T>>(k, x + C, 3 * C, first, a);
@@ -428,7 +472,6 @@ attention_dkv_kernel(T *dqkv, const float2 *sums, const T *dy, const T *qkv, con
     attended[h] = key < a.S && (!mask || mask[row * a.S + key]);
   }
   const bool idle = !__any_sync(0xffffffffu, attended[0] || attended[1]);
-  const keeper keeper = keeper_of(a.drop);
   float dk[H / 8][4], dv[H / 8][4];
   clear(dk);
   clear(dv);
@@ -437,9 +480,9 @@ attention_dkv_kernel(T *dqkv, const float2 *sums, const T *dy, const T *qkv, con
     __syncthreads();                                                   /* and nobody reads the tiles before these */
     const T *q = tiles + at / TILE % 2 * STAGE<H>, *g = q + TILE * (H + PAD);
     const float4 *two = sums_of + at / TILE % 2 * TILE / 2;
+    const uint2 *kept = words_of + at / TILE % 2 * ROWS<T> / 2 + 16 * warp / TILE * TILE / 2;
     if (at + TILE < a.S) load(at + TILE);
     if (idle) continue;
-    const uint32_t drawn = kept_keys(a, keeper, at + threadIdx.x % WARP, own);   /* a lane a query */
     float s[PIECES][4], u[PIECES][4];
     clear(s);
     clear(u);
@@ -447,12 +490,12 @@ attention_dkv_kernel(T *dqkv, const float2 *sums, const T *dy, const T *qkv, con
     product_across<H, H + PAD>(u, v + 16 * warp * (H + PAD), g);
 #pragma unroll
     for (int n = 0; n < PIECES; n++) {
-      const uint32_t bits[2] = { __shfl_sync(0xffffffffu, drawn, column_of(n, 0)),
-                                 __shfl_sync(0xffffffffu, drawn, column_of(n, 1)) };
       const float4 sum = two[column_of(n, 0) / 2];
+      const uint2 word = kept[column_of(n, 0) / 2];
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        score_grad(s[n][i], u[n][i], bits[i % 2] >> row_of(i) & 1, i % 2 ? sum.z : sum.x, i % 2 ? sum.w : sum.y, a);
+        const bool keep = (i % 2 ? word.y : word.x) >> (own % TILE + row_of(i)) & 1;
+        score_grad(s[n][i], u[n][i], keep, i % 2 ? sum.z : sum.x, i % 2 ? sum.w : sum.y, a);
       }
     }
     product_down<H + PAD>(dv, s, g, room);
@@ -512,9 +555,11 @@ dm_status cuda_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy,
                              uint32_t site, uint32_t acc) {
   if (!dqkv) return DM_OK;
   attention a = attention_of(d, qkv, heads, p, site);
+  size_t queries = (size_t)qkv->shape[0] * heads * a.S, bytes = aligned(queries * sizeof(float2));
   void *sums;
-  dm_status s = scratch(d, (size_t)qkv->shape[0] * heads * a.S * sizeof(float2), &sums);
+  dm_status s = scratch(d, bytes + (a.drop.below ? queries * blocks(a.S, TILE) * sizeof(uint32_t) : 0), &sums);
   if (s) return s;
+  uint32_t *words = a.drop.below ? (uint32_t *)((char *)sums + bytes) : NULL;
   return by_type(qkv, [&](auto zero) {
     using T = decltype(zero);
     a.packed = packable(a.D, data<T>(qkv), data<T>(dy), data<T>(y), data<T>(dqkv));
@@ -523,11 +568,11 @@ dm_status cuda_attention_bwd(dm_device *d, dm_tensor *dqkv, const dm_tensor *dy,
       const dim3 grid(qkv->shape[0] * heads, blocks(a.S, ROWS<T>));
       const size_t shared = shared_size<T, H>(2 * ROWS<T>);
       dm_status t = launch(d, attention_dq_kernel<T, H>, grid, THREADS<T>, shared, data<T>(dqkv), (float2 *)sums,
-                           data<T>(dy), data<T>(y), data<T>(qkv), data<float>(stat), data<int32_t>(mask), a,
+                           words, data<T>(dy), data<T>(y), data<T>(qkv), data<float>(stat), data<int32_t>(mask), a,
                            (bool)(acc & 1));
       if (t) return t;
       return launch(d, attention_dkv_kernel<T, H>, grid, THREADS<T>, shared, data<T>(dqkv), (const float2 *)sums,
-                    data<T>(dy), data<T>(qkv), data<int32_t>(mask), a, (bool)(acc & 1));
+                    (const uint32_t *)words, data<T>(dy), data<T>(qkv), data<int32_t>(mask), a, (bool)(acc & 1));
     });
   });
 }

@@ -22,12 +22,12 @@ local function definition(a, heads, p)
           e[t] = top == -math.huge and 0 or math.exp(e[t] - top)
           sum = sum + e[t]
         end
+        for t = 0, S - 1 do
+          e[t] = (sum > 0 and e[t] / sum or 0) * h.keep(((b * heads + k) * S + s) * S + t, p, SITE)
+        end
         for j = 0, D - 1 do
           local v = 0
-          for t = 0, S - 1 do
-            local f = h.keep(((b * heads + k) * S + s) * S + t, p, SITE)
-            v = v + (sum > 0 and e[t] / sum or 0) * f * at(b, t, 2, k, j)
-          end
+          for t = 0, S - 1 do v = v + e[t] * at(b, t, 2, k, j) end
           y[((b * S + s) * heads + k) * D + j + 1] = v
         end
       end
@@ -67,6 +67,22 @@ for name, c in pairs { ['attention'] = case(2, false, 0), ['attention with a key
   end)
 end
 
+-- Runs of keys that nobody attends to, longer than what a device takes at a time: in the middle, and at the end.
+describe('attention with long runs of keys that are not attended to', function()
+  local c = case(1, true, 0.3)
+  c.sizes, c.grad_sizes = { { 2, 69, 8 }, { 1, 100, 40 } }, { { 2, 69, 8 }, { 1, 33, 40 } }
+  c.make = function(B, S, D)
+    local m = h.ints(0, 0, B, S)
+    for s = 1, S do
+      m[s] = (s <= 20 or s > 65) and 1 or 0
+      if B > 1 then m[S + s] = s <= 30 and 1 or 0 end
+    end
+    return { qkv = h.rand(B, S, 3 * D), mask = m }
+  end
+  it('equals its plain definition', function() c:value() end)
+  it('has the gradient of its plain definition', function() c:gradient() end)
+end)
+
 describe('attention', function()
   it('agrees for one and two threads', function()
     h.same_bits(function()
@@ -82,6 +98,22 @@ describe('attention', function()
   it('stays finite for scores of a thousand', function()
     local v = dm.step(function() return dm.attention(dm.randn(1, 8, 48):fill(60), 2):totable() end)
     for i = 1, #v do assert.is_near(60, v[i], 1e-3) end
+  end)
+
+  it('has a finite gradient where scores are minus a thousand, but not of a key that is not attended to', function()
+    dm.step(function()
+      local S, C, attended, values = 40, 16, {}, {}
+      for s = 1, S do
+        attended[s] = s == 3 and 0 or 1
+        for j = 1, 3 * C do values[#values + 1] = (j <= C or j > 2 * C or s == 3) and 20 or -20 end
+      end
+      local qkv = dm.tensor(values, { 1, S, 3 * C })
+      qkv.needs = true
+      local y = dm.tape.recording(dm.attention, qkv, 2, { mask = dm.tensor(attended, { 1, S }, 'i32') })
+      dm.tape.backward(y, dm.randn(1, S, C))
+      local d = qkv.grad:totable()
+      for i = 1, #d do assert.is_true(math.abs(d[i]) < 1e3) end
+    end)
   end)
 
   it('gives keys that are not attended exactly no gradient', function()
