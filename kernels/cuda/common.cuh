@@ -109,6 +109,11 @@ static inline dm_status launch(dm_device *d, void (*kernel)(P...), dim3 grid, di
   if (shared > 48 << 10) {
     cudaError_t e = cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                          (int)shared);
+    if (e == cudaErrorInvalidValue) {
+      cudaGetLastError();
+      return fail(DM_EARG, "%s: a block of it takes %.0f KiB of shared memory, more than %s has", cuda_of(d)->op,
+                  (double)shared / 1024, d->name);
+    }
     if (e != cudaSuccess) return cuda_check(d, e);
   }
 #ifdef __CUDACC__
