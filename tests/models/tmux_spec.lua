@@ -151,6 +151,26 @@ describe('T-MUX', function()
     end)
   end)
 
+  it('prepares what a backward pass needs while it trains alone, to the same answers', function()
+    for _, kind in ipairs { 'unbind', 'index' } do
+      local m = model(kind)
+      local batch = { B = 2, N = 2, S = 1, ids_host = ffi.new('int32_t[4]', { 1, 2, 3, 4 }),
+                      length = ffi.new('int32_t[4]', { 1, 1, 1, 1 }), label = ffi.new 'int32_t[4]' }
+      local answers = {}
+      for _, trains in ipairs { true, false } do
+        dm.step(function()
+          m:train(trains)
+          local q = m:prepare(batch, { seed = 3, step = 1, task = true })
+          m:train(false)
+          answers[#answers + 1] = m:forward(q).logits:totable()
+          assert.are.equal(trains, q.order ~= nil)
+          assert.are.equal(trains and dm.scope.records(), q.task.who.order ~= nil)
+        end)
+      end
+      assert.are.same(answers[1], answers[2])
+    end
+  end)
+
   it('has the parameters of the published sizes', function()
     local total = 0
     local m = dm.models.TMux.new {

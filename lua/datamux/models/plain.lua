@@ -1,7 +1,6 @@
 -- plain.lua -- class Plain: the ordinary Transformer, one text per row; what multiplexing is compared with. Same
 -- embedding block, encoder, head and outputs as TMux; no keys, no demultiplexer.
 local ffi = require 'ffi'
-local core = require 'datamux.ffi'
 local Module = require 'datamux.nn.module'
 local Encoder = require('datamux.nn.encoder').Encoder
 local Head = require 'datamux.nn.head'
@@ -9,7 +8,7 @@ local MuxEmbedding = require 'datamux.nn.embedding'
 local mux = require 'datamux.ops.mux'
 local order = require 'datamux.ops.order'
 local outputs = require 'datamux.models.outputs'
-local C, upload = core.C, outputs.upload
+local upload = outputs.upload
 
 local Plain = Module.class 'Plain'
 local i32 = ffi.typeof 'int32_t[?]'
@@ -34,20 +33,20 @@ function Plain:length(s) return s end
 --- Host lists and tensors for one batch (see TMux:prepare); the batch has N = 1.
 function Plain:prepare(batch)
   local B, S = batch.B, batch.S
-  local by, mask, span, first = i32(B * S), i32(B * S), i32(2 * B), i32(B)
-  core.check(C.dm_order(by, batch.ids_host, B * S, self.rows))
+  local mask, span, first = i32(B * S), i32(2 * B), i32(B)
   for b = 0, B - 1 do
     local n = batch.length[b]
     for s = 0, n - 1 do mask[b * S + s] = 1 end
     span[2 * b], span[2 * b + 1], first[b] = b * S, b * S + n, b * S
   end
   local q = { B = B, N = 1, S = S, T = S, batch = batch, ids = upload({ B, 1, S }, batch.ids_host),
-              order = upload({ B * S }, by), mask = upload({ B, S }, mask) }
+              order = self.training and order.make(batch.ids_host, B * S, self.rows) or nil,
+              mask = upload({ B, S }, mask) }
   q.task = outputs.want({}, self.output, batch)
   if self.output == 'tag' then
-    q.rows = order.list(q.task.at, q.task.label:numel(), B * S)
+    q.rows = order.list(self.training, q.task.at, q.task.label:numel(), B * S)
   elseif self.o.read == 'cls' then
-    q.rows = order.list(first, B, B * S)
+    q.rows = order.list(self.training, first, B, B * S)
   else
     q.span = upload({ B, 2 }, span)
   end

@@ -118,7 +118,7 @@ function TMux:with_prefix(batch)
 end
 
 -- Position ids of RoBERTa: 2, 3, .. for tokens, 1 for pads; and those of the second pass.
-local function published_positions(ids, B, N, T, pad)
+local function published_positions(self, ids, B, N, T, pad)
   local pos, zeros, again = i32(B * N * T), i32(B * T), i32(B * T)
   for r = 0, B * N - 1 do
     local k = 1
@@ -129,14 +129,14 @@ local function published_positions(ids, B, N, T, pad)
     end
   end
   for r = 0, B * T - 1 do again[r] = 2 + r % T end
-  return pos, { zeros = order.list(zeros, B * T, 1, { B, T }), posid = upload({ B, T }, again) }
+  return pos, { zeros = order.list(self.training, zeros, B * T, 1, { B, T }), posid = upload({ B, T }, again) }
 end
 
 -- What matrices need to be bound step by step: every position id, every type id (where there are types: q.twice), and
 -- the rows that are no pads.
-local function matrix_lists(q, ids, B, N, T, pad)
+local function matrix_lists(self, q, ids, B, N, T, pad)
   local n = B * N * T
-  if q.twice then q.types = order.list(i32(n), n, 1, { B, N, T }) end
+  if q.twice then q.types = order.list(self.training, i32(n), n, 1, { B, N, T }) end
   if not q.posid then
     local pos = i32(n)
     for r = 0, n - 1 do pos[r] = r % T end
@@ -145,10 +145,10 @@ local function matrix_lists(q, ids, B, N, T, pad)
   if not pad then return end
   local tokens = i32(n)
   for r = 0, n - 1 do tokens[r] = ids[r] == pad and -1 or r end
-  q.tokens = order.list(tokens, n, n)
+  q.tokens = order.list(self.training, tokens, n, n)
 end
 
---- Host lists and tensors for one batch.
+--- Host lists and tensors for one batch; while it trains with what a backward pass needs.
 ---   batch: { ids_host int32[B*N*S], length int32[B*N], B, N, S, and targets (see models/outputs.lua) }
 ---   o: { seed, step, alive (instances mixed in, default all), retrieval (targets per position, 0 = none),
 ---        task (want the task's pairs) }
@@ -162,15 +162,14 @@ function TMux:prepare(batch, o)
   local retrieval = (o.retrieval or 0) > 0
   local q = { B = B, N = N, S = S, T = T, batch = batch }
   if o.task and not retrieval then self:leading(q) end
-  local by = i32(B * N * T)
-  core.check(C.dm_order(by, ids, B * N * T, self.rows))
-  q.ids, q.order = upload({ B, N, T }, ids), upload({ B * N * T }, by)
+  q.ids = upload({ B, N, T }, ids)
+  if self.training then q.order = order.make(ids, B * N * T, self.rows) end
   if m.twice then
     local pos
-    pos, q.twice = published_positions(ids, B, N, T, m.vocab.pad)
+    pos, q.twice = published_positions(self, ids, B, N, T, m.vocab.pad)
     q.posid = upload({ B, N, T }, pos)
   end
-  if self.embeddings.matrices then matrix_lists(q, ids, B, N, T, m.skip and m.vocab.pad) end
+  if self.embeddings.matrices then matrix_lists(self, q, ids, B, N, T, m.skip and m.vocab.pad) end
   if count < N then
     local weight, full = ffi.new(core.real .. '[?]', B * N), self.embeddings:weight_of(count)
     for r = 0, B * N - 1 do weight[r] = batch.length[r] > 0 and full or 0 end
@@ -191,7 +190,7 @@ function TMux:prepare(batch, o)
   if self.demux.spec.prefix then
     local rows = i32(B * N)
     for r = 0, B * N - 1 do rows[r] = math.floor(r / N) * q.T + r % N end
-    q.prefix_rows = order.list(rows, B * N, B * q.T)
+    q.prefix_rows = order.list(self.training, rows, B * N, B * q.T)
   end
   if retrieval then self:want_retrieval(q, ids, o) end
   if o.task then self:want_task(q, longest) end
@@ -206,7 +205,7 @@ function TMux:leading(q)
   if n >= T then return end
   local rows = i32(q.B * n)
   for r = 0, q.B * n - 1 do rows[r] = math.floor(r / n) * T + r % n end
-  q.leading, q.T = order.list(rows, q.B * n, q.B * T), n
+  q.leading, q.T = order.list(self.training, rows, q.B * n, q.B * T), n
 end
 
 -- The key row of instance i in row b.
@@ -214,7 +213,8 @@ function TMux:who(b, i, N) return self.demux.spec.prefix and b * N + i or i end
 
 -- A list of n pairs for a demultiplexer, from the host's. They lie in rows of q.B N keys and q.B q.T states at most.
 function TMux:listed(q, demux, who, where, n)
-  local pairs = { n = n, who = order.list(who, n, q.B * q.N), where = order.list(where, n, q.B * q.T) }
+  local pairs = { n = n, who = order.list(self.training, who, n, q.B * q.N),
+                  where = order.list(self.training, where, n, q.B * q.T) }
   demux:plan(pairs, who, where, n)
   return pairs
 end

@@ -7,19 +7,21 @@ local C = core.C
 
 local M = {}
 local i32 = ffi.typeof 'int32_t[?]'
+local order, room = i32(1), 1        -- the host's copy, used again: new memory costs half as much as the sorting
 
--- Host's list of n ids -> its order as a tensor.
-local function make(ids, n, range)
-  local order = i32(math.max(n, 1))
+--- i32 [n] in the running step: the order of a host's list of n ids in [-1, range).
+function M.make(ids, n, range)
+  if n > room then order, room = i32(n), n end
   core.check(C.dm_order(order, ids, n, range))
   return Tensor.new({ n }, 'i32'):put(order)
 end
 
---- i32 [n], or of `shape`, of a host's list of n row numbers in [-1, range), in the running step. Where the device
---- records steps its order comes along, because a recorded step reads nothing on the host.
-function M.list(ids, n, range, shape)
+--- i32 [n], or of `shape`, of a host's list of n row numbers in [-1, range), in the running step. trains: whether a
+--- backward pass may come. Then, where the device records steps, its order comes along, because a recorded step reads
+--- nothing on the host.
+function M.list(trains, ids, n, range, shape)
   local t = Tensor.new(shape or { n }, 'i32'):put(ids)
-  if scope.records() then t.order = make(ids, n, range) end
+  if trains and scope.records() then t.order = M.make(ids, n, range) end
   return t
 end
 
@@ -27,7 +29,7 @@ end
 function M.of(ids, range)
   if ids.order then return ids.order end
   local n = ids:numel()
-  return make(ids:pointer() or ids:host(), n, range)
+  return M.make(ids:pointer() or ids:host(), n, range)
 end
 
 return M

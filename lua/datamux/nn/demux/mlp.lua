@@ -50,9 +50,10 @@ local function plan(self, pairs, who, where, n)
     rows[who[r] * M + place[r]] = where[r]
     back[r] = place[r] * N + who[r]
   end
-  pairs.slots = { M = M, rows = order.list(rows, N * M, states), instance = order.list(instance, N * M, N),
-                  slot = order.list(slot, N * M, N * M), back = order.list(back, n, N * M),
-                  all = order.list(all, N, N) }
+  local trains = self.training
+  pairs.slots = { M = M, rows = order.list(trains, rows, N * M, states),
+                  instance = order.list(trains, instance, N * M, N), slot = order.list(trains, slot, N * M, N * M),
+                  back = order.list(trains, back, n, N * M), all = order.list(trains, all, N, N) }
 end
 
 return {
