@@ -4,6 +4,7 @@
 -- fillers of the last group are never counted (METHOD: published scripts drop the tail instead; see M.paper).
 -- One primitive, M.outputs, runs the model; metrics, slots, lengths, flips and intervals follow from what it gives.
 local ffi = require 'ffi'
+local ahead = require 'datamux.ahead'
 local core = require 'datamux.ffi'
 local errors = require 'datamux.errors'
 local loader = require 'datamux.data.loader'
@@ -29,9 +30,24 @@ local function batches_of(set, o)
     order = not sequential and o.order or nil, places = o.places })
 end
 
+-- Runs use(q, model:forward(q)) for every batch, what prepare(batch, k) makes of it being q.
+local function each(model, batches, prepare, use)
+  local steps = batches:steps_per_epoch()
+  local inputs = ahead.new(function(k) return prepare(batches:batch(0, k - 1), k) end)
+  model:train(false)
+  for k = 1, steps do
+    scope.step(function()
+      local q = inputs:take(k)
+      local out = model:forward(q)
+      if k < steps then inputs:leave(k + 1) else inputs:leave() end
+      use(q, out)
+    end)
+  end
+end
+
 -- Adds a batch's logits where they belong: rows of examples, or of their tokens.
-local function collect(out, set, batch, q, logits)
-  local at = set.tags and q.task.at
+local function collect(out, set, q, logits)
+  local batch, at = q.batch, set.tags and q.task.at
   local rows = at and q.task.count or logits:rows()
   local v, K = outputs.host(logits, rows)
   if not out.values then
@@ -95,15 +111,10 @@ function M.outputs(model, set, o)
   local batches = batches_of(set, o)
   local out = { n = set.n, slot = i32(math.max(set.n, 1)), grouping = o.grouping }
   for i = 0, set.n - 1 do out.slot[i] = -1 end
-  model:train(false)
   local t = C.dm_clock()
-  for k = 1, batches:steps_per_epoch() do
-    scope.step(function()
-      local batch = batches:batch(0, k - 1)
-      local q = model:prepare(batch, { seed = o.grouping or GROUPING, step = k, task = true })
-      collect(out, set, batch, q, model:forward(q).logits)
-    end)
-  end
+  each(model, batches, function(batch, k)
+    return model:prepare(batch, { seed = o.grouping or GROUPING, step = k, task = true })
+  end, function(q, answers) collect(out, set, q, answers.logits) end)
   if copies ~= 1 then
     for j = 0, ffi.sizeof(out.values) / 8 - 1 do out.values[j] = out.values[j] / copies end
   end
@@ -469,15 +480,12 @@ end
 function M.retrieval(model, set, o)
   local batches = batches_of(set, setmetatable({ grouping = GROUPING }, { __index = o }))
   local right, asked = 0, 0
-  model:train(false)
-  for k = 1, batches:steps_per_epoch() do
-    scope.step(function()
-      local q = model:prepare(batches:batch(0, k - 1), { seed = GROUPING, step = k,
-                                                         retrieval = o.all and o.group or 1 })
-      local hits = model:forward(q).hits:host()
-      right, asked = right + hits[0], asked + hits[1]
-    end)
-  end
+  each(model, batches, function(batch, k)
+    return model:prepare(batch, { seed = GROUPING, step = k, retrieval = o.all and o.group or 1 })
+  end, function(_, answers)
+    local hits = answers.hits:host()
+    right, asked = right + hits[0], asked + hits[1]
+  end)
   return right / math.max(asked, 1), asked
 end
 

@@ -15,6 +15,7 @@ local metrics = require 'datamux.metrics'
 local assemble = require 'datamux.assemble'
 local errors = require 'datamux.errors'
 local estimate = require 'datamux.estimate'
+local ahead = require 'datamux.ahead'
 local capture = require 'datamux.capture'
 local checkpoint = require 'datamux.checkpoint'
 local conll = require 'datamux.data.conll'
@@ -44,6 +45,7 @@ function M.new(config, o)
   if self.model.encoder then self.model.encoder:recomputes(config.train.recompute) end
   self.optimiser = Optimiser.new(self.model, { kind = config.train.optimiser })
   self.recorder = capture.new(config.capture)
+  self.inputs = ahead.new(function(...) return self:prepare(...) end)
   self.at = { stage = 1, step = 0, global = 0, update = 0, seconds = 0, best = nil, history = {} }
   if o.resume then self:restore(o.resume) end
   return self
@@ -87,8 +89,8 @@ function M.differentiate(q, model, stage)
   return { loss = loss, task = out.task, retrieval = out.retrieval, hits = out.hits, written = written }
 end
 
--- The inputs of part `part` of a stage's step, number `global` of all batches.
-local function inputs(self, stage, step, part, global)
+--- The inputs of part `part` (from 0) of a stage's step, number `global` of all batches.
+function Session:prepare(stage, step, part, global)
   local per_epoch = stage.loader:steps_per_epoch()
   local index = (step - 1) * stage.accumulate + part
   local batch = stage.loader:batch(math.floor(index / per_epoch), index % per_epoch)
@@ -97,37 +99,19 @@ local function inputs(self, stage, step, part, global)
     retrieval = (not stage.task or stage.alpha > 0) and stage.targets or 0 })
 end
 
--- The same, made beside the step that runs: { q, place, stage, step, part, global }.
-local function bring(self, stage, step, part, global)
-  local q, place = scope.ahead(inputs, self, stage, step, part, global)
-  return { q = q, place = place, stage = stage, step = step, part = part, global = global }
-end
-
--- The inputs of this part: on a device that works behind the host's back, those that were brought beside the last step.
-local function arrive(self, stage, step, part)
-  local global, b = self.at.global, self.brought
-  if not scope.records() then return inputs(self, stage, step, part, global) end
-  if not (b and b.stage == stage and b.step == step and b.part == part and b.global == global) then
-    b = bring(self, stage, step, part, global)
-  end
-  self.brought = b
-  scope.arrive(b.place)
-  return b.q
-end
-
--- After a part was asked for: while it runs, the next one of the stage is brought.
+-- After a part was asked for: while it runs, the inputs of the next one of the stage are made.
 local function leave(self, stage, step, part)
-  local b = self.brought
-  if not b then return end
-  scope.leave(b.place)
-  self.brought = nil
-  local last = part + 1 == stage.accumulate
-  if last and step == stage.steps then return end
-  self.brought = bring(self, stage, last and step + 1 or step, last and 0 or part + 1, self.at.global + 1)
+  if part + 1 < stage.accumulate then
+    self.inputs:leave(stage, step, part + 1, self.at.global + 1)
+  elseif step < stage.steps then
+    self.inputs:leave(stage, step + 1, 0, self.at.global + 1)
+  else
+    self.inputs:leave()
+  end
 end
 
 local function gradients(self, stage, step, part)
-  local q = arrive(self, stage, step, part)
+  local q = self.inputs:take(stage, step, part, self.at.global)
   local out = self.recorder:run(stage.name .. (part == 0 and '' or ', added'), M.differentiate, q, self.model, stage)
   local batch = q.batch
   leave(self, stage, step, part)

@@ -2,6 +2,8 @@
 local ffi = require 'ffi'
 local dm = require 'datamux'
 local recipe = require 'datamux.recipe'
+local evaluate = require 'datamux.evaluate'
+local loader = require 'datamux.data.loader'
 local train = require 'datamux.train'
 local log = require 'datamux.log'
 
@@ -55,17 +57,47 @@ describe('a recorded step', function()
   it('takes inputs that were brought beside the step before, to the same bits', function()
     if not gpu then return pending 'the CPU does not record' end
     local brought, s, loss = after_ten(2, {})
-    assert.is_nil(s.brought)                                     -- of the last step nothing follows
+    assert.is_nil(s.inputs.waiting)                              -- of the last step nothing follows
     local config = recipe.resolve(base, {})
     local late = train.new(config, { log = log.new { mode = 'none' } })
     local other
     for step = 1, 10 do
       other = late:step(late.stages[2], step).loss
-      assert.are.equal(step < 10, late.brought ~= nil)
-      late.brought = nil
+      assert.are.equal(step < 10, late.inputs.waiting ~= nil)
+      late.inputs.waiting = nil
     end
     assert.are.equal(loss, other)
     assert.is_true(brought == ffi.string(late.model.block.p:host(), late.model.block.p:bytes()), 'the weights differ')
+  end)
+
+  it('trains to the same bits with evaluations between the steps', function()
+    local weights = after_ten(2, {})
+    local s = train.new(recipe.resolve(base, {}), { log = log.new { mode = 'none' } })
+    local stage = s.stages[2]
+    s.data.dev = setmetatable({ n = 12 }, { __index = s.data.dev })
+    for step = 1, 10 do
+      s:step(stage, step)
+      s:evaluate(stage, step, 0)                                 -- its batches take the places that steps had
+    end
+    assert.is_true(weights == ffi.string(s.model.block.p:host(), s.model.block.p:bytes()), 'the weights differ')
+  end)
+
+  it('is evaluated to the bits of batches that are made one by one', function()
+    local config = recipe.resolve(base, { overrides = { 'data.fixed=false' } })
+    local s = train.new(config, { log = log.new { mode = 'none' } })
+    local dev, o = setmetatable({ n = 22 }, { __index = s.data.dev }), s:evaluation_options()
+    local in_order = { shuffle = false, bucket = false, drop_last = false }
+    local batches, at = loader.new(dev, setmetatable(in_order, { __index = o })), 0
+    local got = evaluate.outputs(s.model, dev, setmetatable({ order = 'data' }, { __index = o }))
+    for k = 1, batches:steps_per_epoch() do
+      dm.step(function()
+        local q = s.model:prepare(batches:batch(0, k - 1), { seed = 1, step = k, task = true })
+        local v = s.model:forward(q).logits:host()
+        for j = 0, math.min(22 * got.K - at, q.B * q.N * got.K) - 1 do assert.are.equal(v[j], got.values[at + j]) end
+        at = at + q.B * q.N * got.K
+      end)
+    end
+    assert.is_true(at >= 22 * got.K)
   end)
 
   it('adds the gradients of several batches', function()

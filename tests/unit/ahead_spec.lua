@@ -2,6 +2,7 @@
 local ffi = require 'ffi'
 local h = require 'tests.helper'
 local dm = require 'datamux'
+local ahead = require 'datamux.ahead'
 local core = require 'datamux.ffi'
 local scope = dm.scope
 local C, check = core.C, core.check
@@ -95,5 +96,57 @@ describe('what is brought ahead of a step', function()
     assert.is_truthy(tostring(why):find('norm2: needs scratch memory', 1, true), tostring(why))
     h.refuses(function() check(C.dm_device_ahead(scope.device(), C.DM_AHEAD_END, 0)) end, 'where nothing has begun')
     assert.are.same({ 0, 1, 2, 3 }, ids:totable())
+  end)
+end)
+
+describe('the inputs of a loop', function()
+  -- Inputs { x: n numbers from k }, and how often which were made.
+  local function counted(n)
+    local times = {}
+    return ahead.new(function(k)
+      times[k] = (times[k] or 0) + 1
+      return { x = dm.Tensor.new({ n }, 'i32'):put(numbers(n, k)) }
+    end), times
+  end
+
+  local function step(inputs, k, next)
+    return scope.step(function()
+      local x = dm.Tensor.new({ 8, 1 }, 'f32'):put(ffi.new('float[8]', 0, 1, 2, 3, 4, 5, 6, 7))
+      local y = dm.gather(x, inputs:take(k).x)
+      inputs:leave(next)
+      return y:totable()
+    end)
+  end
+
+  it('are those of each step, made once', function()
+    local inputs, times = counted(2)
+    for k = 0, 5 do assert.are.same({ k, k + 1 }, step(inputs, k, k < 5 and k + 1 or nil)) end
+    assert.are.same({ [0] = 1, 1, 1, 1, 1, 1 }, times)
+    assert.is_nil(inputs.waiting)
+  end)
+
+  it('are made ahead of the step that takes them, where the device works behind the host\'s back', function()
+    local inputs, times = counted(2)
+    step(inputs, 0, 1)
+    assert.are.equal(gpu and 1 or nil, times[1])
+  end)
+
+  it('are made again where another step comes than was told, or another loop\'s came between', function()
+    local a, b = counted(2), counted(3)
+    for turn = 1, 3 do
+      step(a, 0, 1)
+      assert.are.same({ 5, 6 }, step(a, 5, 2), turn)
+      assert.are.same({ 4, 5, 6 }, step(b, 4, 3), turn)
+      assert.are.same({ 2, 3 }, step(a, 2), turn)
+    end
+  end)
+
+  it('survive a step that failed', function()
+    local inputs = counted(2)
+    assert.is_false(pcall(scope.step, function()
+      inputs:take(0)
+      error 'no'
+    end))
+    for k = 1, 4 do assert.are.same({ k, k + 1 }, step(inputs, k, k + 1)) end
   end)
 end)
