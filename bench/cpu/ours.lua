@@ -1,12 +1,17 @@
 -- ours.lua -- T-MUX at the sizes given: the time of a training step, or of a forward pass, and its floor.
 --   datamux bench/cpu/ours.lua [mode=train|infer] [network=index|unbind|plain] [layers=12 width=768 heads=12
---                               vocab=50265 n=20 length=64 rows=4 steps=6 warmup=3 threads=0 device=cpu
---                               precision=f32|bf16|int8 square=2048 capture=1]
+--                               vocab=50265 n=20 length=64 rows=4 steps=6 warmup=3 group=1 threads=0 device=cpu
+--                               precision=f32|bf16|int8 square=2048 capture=1 ahead=1]
 -- index: as published, index prefix and CLS read-out. unbind: without prefix, each position unbound in a quarter of the
 -- width, then averaged. plain, and whatever has n=1: the Transformer that reads one instance a row, averaged over its
 -- positions. rows=8,16,32: the one at which most rows are answered a second, tried in this order while that grows by
 -- 3 % and memory lasts.
 -- precision: of the network; int8 (infer): what `datamux predict --int8` has in int8.
+-- Timed as peer.py times: `warmup` steps that do not count, then groups of `group` steps (`steps` in all) with one wait
+-- for the device at the end of each, and the median over the groups of a group's time by its steps. As training does,
+-- a step reads its loss, and on a GPU the next step's inputs are made while it runs; PyTorch's lie on the device from
+-- the start. A forward pass ends with its logits on the host, here and there. ahead=0: inputs are made in the step
+-- itself, so that with group=1 it goes from ids on the host to logits on the host, beside nothing else.
 -- Prints one JSON object. ms: median wall time; cpu_ms: median processor time over all threads, which other programs on
 -- the machine disturb less; floor_ms, floor_cpu_ms: the operations of the matrix products at the rate of one large
 -- product (square x square) of that precision, measured in the same run; first_ms (infer on a CPU): from opening the
@@ -15,6 +20,7 @@
 -- DATAMUX_PROFILE=1): { name, calls, ms } of one step, the longest first.
 local ffi = require 'ffi'
 local dm = require 'datamux'
+local ahead = require 'datamux.ahead'
 local capture = require 'datamux.capture'
 local core = require 'datamux.ffi'
 local estimate = require 'datamux.estimate'
@@ -28,8 +34,8 @@ local differentiate = require('datamux.train').differentiate
 local C = core.C
 
 local o = { mode = 'train', network = 'index', layers = 12, width = 768, heads = 12, vocab = 50265, n = 20, length = 64,
-            rows = 4, steps = 6, warmup = 3, threads = 0, device = 'cpu', precision = 'f32', square = 2048,
-            capture = 1 }
+            rows = 4, steps = 6, warmup = 3, group = 1, threads = 0, device = 'cpu', precision = 'f32', square = 2048,
+            capture = 1, ahead = 1 }
 local choices = { mode = ' train infer ', network = ' index unbind plain ', precision = ' f32 bf16 int8 ' }
 local tries = { o.rows }
 for _, word in ipairs(arg) do
@@ -70,7 +76,7 @@ end
 
 local function median(t)
   table.sort(t)
-  return t[math.ceil(#t / 2)]
+  return (t[math.floor((#t + 1) / 2)] + t[math.ceil((#t + 1) / 2)]) / 2
 end
 
 local function new_batch(B)
@@ -83,14 +89,20 @@ local function new_batch(B)
   return { B = B, N = N, S = S, n = B * N, ids_host = ids, length = length, label = label, index = length }
 end
 
--- Runs step(k) warmup + steps times; medians of wall and processor seconds of the latter.
-local function measure(step)
+-- Runs step(k) for k from .. to, then waits for the device; wall and processor seconds of a step.
+local function group(step, from, to)
+  local t, c, n = C.dm_clock(), os.clock(), to - from + 1
+  for k = from, to do step(k) end
+  core.check(C.dm_device_sync(device))
+  return (C.dm_clock() - t) / n, (os.clock() - c) / n
+end
+
+-- After the warm-up, medians over groups of `size` steps, `steps` in all, of wall and processor seconds of a step.
+local function measure(step, steps, size)
   local wall, cpu = {}, {}
-  for k = 1, o.warmup + o.steps do
-    local t, c = C.dm_clock(), os.clock()
-    step(k)
-    core.check(C.dm_device_sync(device))
-    if k > o.warmup then wall[#wall + 1], cpu[#cpu + 1] = C.dm_clock() - t, os.clock() - c end
+  if o.warmup > 0 then group(step, 1, o.warmup) end
+  for k = o.warmup + 1, o.warmup + steps - size + 1, size do
+    wall[#wall + 1], cpu[#cpu + 1] = group(step, k, k + size - 1)
   end
   return median(wall), median(cpu)
 end
@@ -110,10 +122,8 @@ end
 
 -- Operations per second, wall and processor, of one such product: medians of five.
 local function rate()
-  local n, old, multiply = o.square, o.steps, product()
-  o.steps = 5
-  local wall, cpu = measure(function() dm.step(multiply) end)
-  o.steps = old
+  local n, multiply = o.square, product()
+  local wall, cpu = measure(function() dm.step(multiply) end, 5, 1)
   return 2 * n ^ 3 / wall, 2 * n ^ 3 / cpu
 end
 
@@ -123,38 +133,53 @@ local function load(path)
   return int8 and infer.int8(model) or model
 end
 
-local batch
+local batch, model
 local out = { program = 'datamux ' .. ffi.string(C.dm_version()), mode = o.mode, precision = o.precision }
 local recorder = capture.new(o.capture == 1)
 local step
 
+local inputs = ahead.new(function(k, b)
+  return model:prepare(b, { seed = 1, step = k, task = true, retrieval = o.mode == 'train' and 1 or nil })
+end)
+
+-- The inputs of step k; leave: after it was asked for.
+local function take(k)
+  if o.ahead == 1 then return inputs:take(k, batch) end
+  return inputs.make(k, batch)
+end
+
+local function leave(k)
+  if o.ahead == 1 then inputs:leave(k + 1, batch) end
+end
+
 if o.mode == 'train' then
-  local model = dm.nn.Module.build(new_model(), 1)
+  model = dm.nn.Module.build(new_model(), 1)
   model:train(true)
   local optimiser = Optimiser.new(model, { clip = 1, decay = 0.01 })
   function step(k)
     dm.scope.knobs { seed = 1, step = k, update = k, lr = 1e-4 }
     dm.step(function()
-      local q = model:prepare(batch, { seed = 1, step = k, task = true, retrieval = 1 })
-      local y = recorder:run('train', differentiate, q, model, { alpha = 0.1, accumulate = 1 })
+      local y = recorder:run('train', differentiate, take(k), model, { alpha = 0.1, accumulate = 1 })
+      leave(k)
       for _, t in ipairs(y.written) do t.grad = t.store end
+      optimiser:measure()
       out.loss = y.loss:item()
     end)
     optimiser:step()
   end
 else
-  local model, path
   local function answer(q) return { logits = model:forward(q).logits } end
   function step(k)
     dm.step(function()
-      local q = model:prepare(batch, { seed = 1, step = k, task = true })
-      out.logit = recorder:run('infer', answer, q).logits:real():host()[0]
+      local y = recorder:run('infer', answer, take(k))
+      leave(k)
+      out.logit = y.logits:real():host()[0]
     end)
   end
   if o.device ~= 'cpu' then
     model = dm.nn.Module.build(new_model(), 1):train(false)
   else
-    path = os.tmpname()
+    local path = os.tmpname()
     safetensors.write(path, dm.nn.Module.build(new_model(), 1):named())
     collectgarbage()
     collectgarbage()
@@ -170,7 +195,7 @@ end
 -- What a step at this many rows costs; nil where memory does not last.
 local function at(rows)
   batch = new_batch(rows)
-  local ok, wall, cpu = pcall(measure, step)
+  local ok, wall, cpu = pcall(measure, step, o.steps, o.group)
   if ok then return wall, cpu end
   if core.last_status ~= C.DM_ENOMEM or rows == tries[1] then error(wall, 0) end
 end

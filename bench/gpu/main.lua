@@ -1,7 +1,7 @@
 -- main.lua -- the GPU bench: T-MUX 12 x 768 on one card, ours and PyTorch alternating, as medians.
---   bench/gpu/run [mode=train,infer] [n=1,20,40] [rounds=3] [steps=20] [peers=eager,compiled] [rows=8,16,32,64,128,256]
---                 [length=128 layers=12 width=768 heads=12 vocab=50265] [precision=bf16] [device=cuda]
---                 [square=8192] [profile=1] [quick=1] [json=FILE]
+--   bench/gpu/run [mode=train,infer] [n=1,20,40] [rounds=3] [steps=20] [group=4] [peers=eager,compiled]
+--                 [rows=8,16,32,64,128,256] [length=128 layers=12 width=768 heads=12 vocab=50265] [precision=bf16]
+--                 [device=cuda] [square=8192] [profile=1] [quick=1] [json=FILE]
 -- n: instances a row; 1 is the plain Transformer. rows: tried in this order by ours and by PyTorch, each for itself, as
 -- long as more rows a second are answered (torch.compile takes PyTorch's). quick: N = 20 alone, 32 rows, one round.
 -- "of products": the matrix products that a step needs, at the rate of one product of square matrices measured in
@@ -9,7 +9,9 @@
 -- by N with the limit N L / (L + prefix), the time of one row, and where a step's time goes, by moments on the
 -- device around each op (profile=0 leaves it out). Tried without a card by sizes such as device=cpu precision=f32
 -- layers=2 width=64 heads=2 vocab=500 length=12 rows=1,2 square=256. Ours replays recorded steps (datamux.capture), but
--- not where ops are timed.
+-- not where ops are timed. Both are timed alike, after as many steps that do not count: see bench/cpu/ours.lua. A group
+-- of several steps has one wait at its end, so that neither's host work shows where it hides behind the device's. The
+-- time of one row hides none: each pass goes from ids on the host to logits on the host before the next one begins.
 local errors = require 'datamux.errors'
 local json = require 'datamux.json'
 package.path = 'bench/?.lua;' .. package.path
@@ -17,20 +19,22 @@ local programs = require 'programs'
 local list, median = programs.list, programs.median
 io.stdout:setvbuf 'line'                         -- what was measured stays where the bench is cut off
 
-local o = programs.options(arg, { mode = 'train,infer', n = '1,20,40', rounds = 3, steps = 20, peers = 'eager,compiled',
-  rows = '8,16,32,64,128,256', length = 128, layers = 12, width = 768, heads = 12, vocab = 50265, precision = 'bf16',
-  device = 'cuda', square = 8192, profile = 1, quick = 0, json = '' })
-if o.quick == 1 then o.n, o.rounds, o.rows, o.steps = '20', 1, '32', 10 end
+local o = programs.options(arg, { mode = 'train,infer', n = '1,20,40', rounds = 3, steps = 20, group = 4,
+  peers = 'eager,compiled', rows = '8,16,32,64,128,256', length = 128, layers = 12, width = 768, heads = 12,
+  vocab = 50265, precision = 'bf16', device = 'cuda', square = 8192, profile = 1, quick = 0, json = '' })
+if o.quick == 1 then o.n, o.rounds, o.rows, o.steps = '20', 1, '32', 12 end
+o.group = math.min(o.group, o.steps)
+local WARMUP = 10                                -- steps: by then ours are recorded, for both places of their inputs
 local exe, python = os.getenv 'DATAMUX', os.getenv 'PYTHON'
 
 local function size(n, rows)
   return { layers = o.layers, width = o.width, heads = o.heads, vocab = o.vocab, length = o.length, n = n, rows = rows,
-           steps = o.steps, device = o.device, precision = o.precision }
+           warmup = WARMUP, steps = o.steps, group = o.group, device = o.device, precision = o.precision }
 end
 
-local function ours(mode, n, rows, environment)
-  local row, why = programs.run(('%s %s bench/cpu/ours.lua mode=%s square=%d %s'):format(environment or '', exe, mode,
-    o.square, programs.words(size(n, rows), '%s=%s')))
+local function ours(mode, n, rows, more, environment)
+  local row, why = programs.run(('%s %s bench/cpu/ours.lua mode=%s square=%d %s %s'):format(environment or '', exe,
+    mode, o.square, programs.words(size(n, rows), '%s=%s'), more or ''))
   if not row then error('bench: ours failed:\n' .. why, 0) end
   return row
 end
@@ -125,14 +129,14 @@ end
 
 print '\none row, forward pass, from ids on the host to logits on the host'
 for _, n in ipairs(list(o.n)) do
-  local r = ours('infer', tonumber(n), 1)
+  local r = ours('infer', tonumber(n), 1, 'ahead=0 group=1')
   print(('  N = %-4d %8.3f ms'):format(n, r.ms))
   table.insert(results.one_row, { n = tonumber(n), ms = r.ms })
 end
 
 if o.profile == 1 then
   for _, t in ipairs(results.tables) do
-    local r = ours(t.mode, t.n, t.programs[1].rows, 'DATAMUX_PROFILE=1')
+    local r = ours(t.mode, t.n, t.programs[1].rows, nil, 'DATAMUX_PROFILE=1')
     local total = 0
     for _, op in ipairs(r.ops) do total = total + op.ms end
     print(('\nwhere the device\'s time goes: %s, N = %d, %d rows, %.2f ms in ops'):format(t.mode, t.n, r.rows, total))

@@ -20,6 +20,18 @@ describe('bench/cpu', function()
     end)
   end
 
+  it('takes the same steps whether they are timed in groups and their inputs made ahead, or not', function()
+    for mode, what in pairs { train = 'loss', infer = 'logit' } do
+      local got = {}
+      for k, words in ipairs { 'steps=4 group=2', 'steps=4 ahead=0' } do
+        local code, out, err = command.run(('bench/cpu/ours.lua mode=%s %s %s'):format(mode, TINY, words))
+        assert.are.equal(0, code, err)
+        got[k] = cjson.decode(out)[what]
+      end
+      assert.are.equal(got[1], got[2])
+    end
+  end)
+
   it('refuses to train in int8', function()
     local code, _, err = command.run('bench/cpu/ours.lua mode=train precision=int8 ' .. TINY)
     assert.are_not.equal(0, code)
