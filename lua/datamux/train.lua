@@ -140,6 +140,7 @@ function Session:step(stage, step)
   local total = { loss = 0, examples = 0, rows = 0 }
   local lr = stage.lr * schedule.factor(stage.schedule, step, stage.steps, stage.warmup)
   self.model:train(true)
+  for _, e in ipairs(self.model.block.list) do e.tensor.grad = nil end      -- that a step left which failed
   for part = 0, stage.accumulate - 1 do
     self.at.global = self.at.global + 1
     scope.knobs { seed = self.config.seed, step = self.at.global, lr = lr, update = step }

@@ -1,6 +1,7 @@
 -- published_spec.lua -- published models used as our own: loaded, asked, exported and loaded again, with the answers of
 -- the golden files (golden/make_import.py).
 local cjson = require 'cjson'
+local h = require 'tests.helper'
 local dm = require 'datamux'
 local import = require 'datamux.import'
 local safetensors = require 'datamux.safetensors'
@@ -203,6 +204,7 @@ describe('a multiplexed checkpoint', function()
     collectgarbage()
     local before = dm.memory().live
     local m = dm.load(dir .. '/out')
+    if not h.cpu then return end                         -- another device has a copy
     assert.are.equal(before, dm.memory().live)
     assert.are.equal(m.model.block.list[1].tensor.owner[2], m.file)
   end)
