@@ -100,6 +100,19 @@ describe('a recorded step', function()
     assert.is_true(at >= 22 * got.K)
   end)
 
+  it('starts again without the gradients of a step that failed after they were made', function()
+    local function fresh() return train.new(recipe.resolve(base, {}), { log = log.new { mode = 'none' } }) end
+    local function weights(s) return ffi.string(s.model.block.p:host(), s.model.block.p:bytes()) end
+    local clean, hurt = fresh(), fresh()
+    local measure = hurt.optimiser.measure
+    function hurt.optimiser.measure() error('refused', 0) end
+    assert.are.same({ false, 'refused' }, { pcall(hurt.step, hurt, hurt.stages[2], 1) })
+    hurt.optimiser.measure, hurt.at.global = measure, 0
+    hurt:step(hurt.stages[2], 1)
+    clean:step(clean.stages[2], 1)
+    assert.is_true(weights(clean) == weights(hurt))
+  end)
+
   it('adds the gradients of several batches', function()
     if not gpu then return pending 'the CPU does not record' end
     same(2, { 'train.accumulate=2', 'train.steps=10', 'data.length=4' })
