@@ -143,9 +143,17 @@ local function nested(values)
   return out
 end
 
-local function cross_checks(c)
-  local why, fix = require('datamux.models.fit').refuse(c)
+local function cross_checks(c, values)
+  local fit = require 'datamux.models.fit'
+  local why, fix = fit.refuse(c)
   if why then errors.raise('E203', { what = why, fix = fix }) end
+  local kind = fit.images(c) and 'images' or 'texts'
+  schema.each(function(path, e)
+    local v, what = values[path], schema.only(path)
+    if not (v and what) or what == kind or v.from == 'default' or v.value == e.default then return end
+    errors.raise('E203', { what = ('%s is %s (%s) and says nothing to a network of %s, only to one of %s'):format(path,
+      tostring(v.value), v.from, kind, what), fix = 'leave it out' })
+  end)
 end
 
 -- Which profile holds: as said, or small/paper by what is there and whether a GPU is used.
@@ -208,7 +216,7 @@ function M.resolve(t, o)
   end
   local config = nested(values)
   config.folder = (o.file or ''):match '^.*/'
-  if not o.alone then cross_checks(config) end
+  if not o.alone then cross_checks(config, values) end
   local list = {}
   schema.each(function(path)
     local v = values[path]

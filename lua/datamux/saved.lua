@@ -181,7 +181,7 @@ end
 -- tensors, results, count (parameters), card (its text, else it is made), from (the run or folder it is made of) }.
 local function write_folder(dir, o)
   dir = dir:gsub('(.)/+$', '%1')
-  local aside, before = dir .. '.tmp-' .. sys.pid(), dir .. '.old-' .. sys.pid()
+  local aside = dir .. '.tmp-' .. sys.pid()
   sys.remove(aside)
   o.data.scores = scores_of(o.results) or o.data.scores
   if o.data.int8 then o.data.scores = nil end                            -- those were of other weights
@@ -195,9 +195,9 @@ local function write_folder(dir, o)
   if own then sys.write(aside .. '/recipe.lua', own) end
   sys.write(aside .. '/README.md', o.card or card.text(o.config, o.data, o.results, o.count))
   sums.write(aside)
-  if sys.kind(dir) then sys.rename(dir, before) end
-  sys.rename(aside, dir)
-  sys.remove(before)
+  if not sys.kind(dir) then return sys.rename(aside, dir) end
+  sys.exchange(aside, dir)
+  sys.remove(aside)
 end
 
 --- Writes what a run's checkpoints need to be used later: model/config.json and the tokenizer. session: a training

@@ -189,6 +189,23 @@ M.root = group('recipe', 'a run', {
   }),
 })
 
+-- Keys that say nothing to the other kind of network; one that ends in a dot: all below it.
+local only = {
+  images = 'mux.channels mux.init mux.sign data.draw train.loss eval.blocks',
+  texts = 'model.layers model.width model.heads model.dropout model.positions model.norm_eps model.init '
+    .. 'model.embed_twice model.vocab. mux.norm mux.overlap mux.pads demux. data.length data.bucket data.fixed '
+    .. 'train.alpha train.targets',
+}
+
+--- 'images' or 'texts' where a key means something to such networks alone, else nil.
+function M.only(path)
+  for what, list in pairs(only) do
+    for key in list:gmatch '%S+' do
+      if path == key or (key:sub(-1) == '.' and path:sub(1, #key) == key) then return what end
+    end
+  end
+end
+
 --- Calls fn(path, leaf) for every leaf, in order. A leaf with entries of its own is a value or a table (`task`): the
 --- table's values go to another place of the configuration, `at`.
 function M.each(fn, entry, path)

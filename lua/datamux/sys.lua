@@ -12,6 +12,7 @@ if not pcall(ffi.typeof, 'struct dm_sys_defined') then
     struct dm_sys_defined { int one; };
     int symlink(const char *target, const char *path);
     int rename(const char *from, const char *to);
+    int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned how);
     int open(const char *path, int flags, ...);
     int close(int fd);
     int fsync(int fd);
@@ -67,6 +68,23 @@ end
 --- Renames over what is there. Raises (code 4).
 function M.rename(from, to)
   if C.rename(from, to) ~= 0 then errors.raise('E401', ('%s: cannot become %s: %s'):format(from, to, reason())) end
+end
+
+-- Whether two paths were swapped at once (renameat2(2), RENAME_EXCHANGE); not every file system and C library can.
+local function swapped(from, to)
+  local HERE, EXCHANGE = -100, 2
+  local there, status = pcall(function() return C.renameat2(HERE, from, HERE, to, EXCHANGE) end)
+  return there and status == 0
+end
+
+--- Swaps what two paths name, at once where the file system can: else there is a moment without `to`. Raises (code 4).
+function M.exchange(from, to)
+  if swapped(from, to) then return end
+  local before = to .. '.old-' .. C.getpid()
+  M.rename(to, before)
+  local ok, e = pcall(M.rename, from, to)
+  M.rename(before, ok and from or to)
+  if not ok then error(e, 0) end
 end
 
 --- What a symbolic link points to, as it says; nil where the path is none.

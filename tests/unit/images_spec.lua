@@ -190,6 +190,17 @@ describe('a recipe for images', function()
     refused(2, "precision is 'bf16' with images, expected f32", resolve, 'precision=bf16')
     refused(2, "mux.channels' is 0", resolve, 'mux.channels=0')
   end)
+
+  it('refuses what is of texts alone, and one for texts what is of images, where it is not as usual', function()
+    refused(2, 'demux.kind is mlp %(command line%) and says nothing to a network of images', resolve, 'demux.kind=mlp')
+    refused(2, 'mux.overlap is 0.5 %(command line%) and says nothing', resolve, 'mux.overlap=0.5')
+    refused(2, 'model.vocab.lower is false', resolve, 'model.vocab.lower=false')
+    assert.are.equal('unbind', resolve('demux.kind=unbind').demux.kind)
+    local function texts(...) return recipe.resolve({ task = 'synthetic' }, { overrides = { ... } }) end
+    refused(2, 'mux.channels is 4 %(command line%) and says nothing to a network of texts, only to one of images',
+      texts, 'mux.channels=4')
+    assert.are.equal(5, texts('model.layers=5').model.layers)
+  end)
 end)
 
 describe('MNIST', function()
