@@ -227,7 +227,7 @@ dm_status dm_tensor_stats(double *out, const dm_tensor *t);
 /* -- host helpers ----------------------------------------------------------------------------- */
 
 /* order[0..n) = row numbers 0..n-1 sorted by ids[row], stable. ids must be in [-1, range); rows with -1
-** come first. Counting sort. Errors: EARG. */
+** come first. Counting sort. order NULL: ids are looked at, no more. Errors: EARG. */
 dm_status dm_order(int32_t *order, const int32_t *ids, double n, int32_t range);
 
 /* perm[0..n) = a permutation of 0..n-1, Fisher-Yates over Philox (seed, site, step). */

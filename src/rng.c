@@ -78,6 +78,7 @@ dm_status dm_order(int32_t *order, const int32_t *ids, double n, int32_t range) 
       return dm_fail(DM_EARG, "order: ids[%zu] is %d, expected -1 .. %d", i, ids[i], range - 1);
     }
   }
+  if (!order) return DM_OK;
   int32_t *start = calloc((size_t)range + 2, sizeof *start);
   if (!start) return dm_fail(DM_ENOMEM, "order: no room for %d counts", range);
   for (size_t i = 0; i < rows; i++) start[ids[i] + 2]++;

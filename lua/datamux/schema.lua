@@ -193,8 +193,7 @@ M.root = group('recipe', 'a run', {
 local only = {
   images = 'mux.channels mux.init mux.sign data.draw train.loss eval.blocks',
   texts = 'model.layers model.width model.heads model.dropout model.positions model.norm_eps model.init '
-    .. 'model.embed_twice model.vocab. mux.norm mux.overlap mux.pads demux. data.length data.bucket data.fixed '
-    .. 'train.alpha train.targets',
+    .. 'model.embed_twice model.vocab. mux.norm mux.overlap mux.pads demux. data.length data.bucket data.fixed',
 }
 
 --- 'images' or 'texts' where a key means something to such networks alone, else nil.

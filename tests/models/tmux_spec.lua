@@ -171,6 +171,22 @@ describe('T-MUX', function()
     end
   end)
 
+  it('refuses an id outside the vocabulary, whether it trains or answers', function()
+    local m = model 'unbind'
+    for _, id in ipairs { m.rows, -2 } do
+      for _, trains in ipairs { true, false } do
+        m:train(trains)
+        local batch = { B = 1, N = 2, S = 1, ids_host = ffi.new('int32_t[2]', { 1, id }),
+                        length = ffi.new('int32_t[2]', { 1, 1 }), label = ffi.new 'int32_t[2]' }
+        local ok, e = pcall(dm.step, function()
+          m:forward(m:prepare(batch, { seed = 3, step = 1, task = true }))
+        end)
+        assert.is_false(ok)
+        assert.is_truthy(tostring(e):find(('ids[1] is %d, expected'):format(id), 1, true), tostring(e))
+      end
+    end
+  end)
+
   it('has the parameters of the published sizes', function()
     local total = 0
     local m = dm.models.TMux.new {

@@ -40,8 +40,9 @@ function Plain:prepare(batch)
     span[2 * b], span[2 * b + 1], first[b] = b * S, b * S + n, b * S
   end
   local q = { B = B, N = 1, S = S, T = S, batch = batch, ids = upload({ B, 1, S }, batch.ids_host),
-              order = self.training and order.make(batch.ids_host, B * S, self.rows) or nil,
               mask = upload({ B, S }, mask) }
+  if self.training then q.order = order.make(batch.ids_host, B * S, self.rows)
+  else order.look(batch.ids_host, B * S, self.rows) end
   q.task = outputs.want({}, self.output, batch)
   if self.output == 'tag' then
     q.rows = order.list(self.training, q.task.at, q.task.label:numel(), B * S)

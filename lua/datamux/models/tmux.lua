@@ -163,7 +163,8 @@ function TMux:prepare(batch, o)
   local q = { B = B, N = N, S = S, T = T, batch = batch }
   if o.task and not retrieval then self:leading(q) end
   q.ids = upload({ B, N, T }, ids)
-  if self.training then q.order = order.make(ids, B * N * T, self.rows) end
+  if self.training then q.order = order.make(ids, B * N * T, self.rows)
+  else order.look(ids, B * N * T, self.rows) end
   if m.twice then
     local pos
     pos, q.twice = published_positions(self, ids, B, N, T, m.vocab.pad)

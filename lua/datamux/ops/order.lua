@@ -16,6 +16,11 @@ function M.make(ids, n, range)
   return Tensor.new({ n }, 'i32'):put(order)
 end
 
+--- Raises for an id of a host's list outside [-1, range), where the device does not: it cannot tell while it records.
+function M.look(ids, n, range)
+  if scope.records() then core.check(C.dm_order(nil, ids, n, range)) end
+end
+
 --- i32 [n], or of `shape`, of a host's list of n row numbers in [-1, range), in the running step. trains: whether a
 --- backward pass may come. Then, where the device records steps, its order comes along, because a recorded step reads
 --- nothing on the host.
