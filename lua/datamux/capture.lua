@@ -72,13 +72,17 @@ local function thin(self)
   if n >= SEEN then self:forget() end
 end
 
+-- A place in the step's memory: one before and one after what is recorded.
+local function mark() return Tensor.new({ 1 }, 'i32') end
+
 -- Records fn and runs the recording. Collections wait: one may free memory, which a recording does not allow.
 local function record(self, e, fn, ...)
   local device, graph = scope.device(), ffi.new 'void *[1]'
-  local first = Tensor.new({ 1 }, 'i32')
+  local first = mark()
   local used = scope.used()
   collectgarbage 'stop'
   check(C.dm_device_capture(device, C.DM_CAPTURE_BEGIN, nil))
+  core.last_status = C.DM_OK
   local ok, out = pcall(fn, ...)
   local status = C.dm_device_capture(device, C.DM_CAPTURE_END, ok and graph or nil)
   collectgarbage 'restart'
@@ -86,7 +90,7 @@ local function record(self, e, fn, ...)
     error(core.last_status == C.DM_ECAPTURE and tostring(out) .. '\n  fix: capture=false' or out, 0)
   end
   check(status)
-  local last = Tensor.new({ 1 }, 'i32')
+  local last = mark()
   e.graph, e.out, e.address, e.bytes = graph, out, address(first), address(last) - address(first)
   check(C.dm_device_replay(device, graph[0]))
   self.recorded = self.recorded + 1
@@ -125,13 +129,19 @@ function Recorder:run(tag, fn, q, ...)
   self.turn = self.turn + 1
   if not e then
     thin(self)
+    mark()
+    local out = fn(q, ...)                       -- takes all the memory of a recording, which may take none
+    mark()
     self.entries[key] = { used = self.turn }
-    return fn(q, ...)
+    return out
   end
   e.used = self.turn
   if e.graph then return replay(self, e) or fn(q, ...) end
   thin(self)
-  return record(self, e, fn, q, ...)
+  self.entries[key] = nil                        -- where this fails, the next one is run as it is written
+  local out = record(self, e, fn, q, ...)
+  self.entries[key] = e
+  return out
 end
 
 return M

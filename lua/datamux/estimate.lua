@@ -83,7 +83,7 @@ function M.bytes(c, rows, length, facts, task, retrieval, asked)
     embedding = embedding + T * n * W * s * (4 + (m.dropout > 0 and 2 or 0) + (c.mux.pads == 'skip' and 2 or 0))
   end
   local lists = 4 * T * n * (2 + (m.embed_twice and 1 or 0))
-  local total = encoder + embedding + lists
+  local total = encoder + embedding + lists + 512               -- and the marks of a recording
   if plain then return total + (task and s * rows * 6 * W or 0) end
   if task then
     local tokens = c.demux.read == 'pool' or c.demux.read == 'token' or facts.output == 'tag'

@@ -3,6 +3,7 @@ local ffi = require 'ffi'
 local h = require 'tests.helper'
 local core = require 'datamux.ffi'
 local dm = require 'datamux'
+local capture = require 'datamux.capture'
 local C, check = core.C, core.check
 
 local n, rows = 96, 7
@@ -70,5 +71,29 @@ describe('capture', function()
     assert.is_truthy(why2:find('knobs: changing them: not allowed inside a captured step', 1, true), why2)
     knobs(1)
     assert.are.same({ 0, 0 }, x:totable())
+  end)
+
+  it('comes after a step that ended, and is left for one that failed', function()
+    if h.cpu then return pending 'the CPU does not record' end
+    local recorder, fails, x = capture.new(true), true, dm.tensor { 1, 2 }
+    local function double(q)
+      if fails then error('refused', 0) end
+      return { y = dm.scale(q.x, 2) }
+    end
+    local function run(fail)
+      fails = fail
+      return dm.step(function()
+        local ok, out = pcall(recorder.run, recorder, 'double', double, { x = x })
+        return ok and out.y:totable() or out
+      end)
+    end
+    assert.are.equal('refused', run(true))
+    assert.are.same({ 2, 4 }, run(false))                -- as it is written: the first that ended
+    assert.are.equal(0, recorder.recorded)
+    assert.are.equal('refused', run(true))               -- while it is recorded
+    assert.are.same({ 2, 4 }, run(false))
+    assert.are.equal(0, recorder.recorded)
+    for _ = 1, 2 do assert.are.same({ 2, 4 }, run(false)) end
+    assert.are.same({ 1, 1 }, { recorder.recorded, recorder.replayed })
   end)
 end)
