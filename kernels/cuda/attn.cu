@@ -1,8 +1,8 @@
 /* attn.cu -- attention on CUDA with the scores on the chip (FlashAttention: Dao et al. 2022, Dao 2023), bf16 on tensor
 ** cores, f32 by plain products in the same layout.
 **
-** A block owns ROWS queries (or keys) of one head, 16 to a warp, and walks over the others in tiles (tiles.cuh), each of
-** which is copied to shared memory while the one before is computed. Exponentials are powers of two, of scores times
+** A block owns ROWS queries (or keys) of one head, 16 to a warp, and walks over the others in tiles (tiles.cuh), each
+** of which is copied to shared memory while the one before is computed. Exponentials are powers of two, of scores times
 ** log2(e). Warps whose rows all lie beyond S, and warps and tiles that have no key to attend to, have nothing to
 ** compute. Nothing is added by two blocks: dq has a pass over keys, dk and dv one over queries. */
 #include "tiles.cuh"
@@ -19,6 +19,21 @@ __device__ static inline int key_there(const attention &a, const int32_t *mask, 
   static_assert((int)TILE == (int)WARP, "a lane a key");
   const int key = at + threadIdx.x % WARP;
   return key >= a.S ? 0 : mask ? mask[key] : 1;
+}
+
+/* k and v of the tile at `at` are there after it, those of the next on their way; which of the tile's keys are there to
+** attend to, a bit for each. key: this lane's, then that of the next tile. */
+template <class T, int H>
+__device__ static inline uint32_t next_keys(T *tiles, const T *x, int C, const int32_t *mask, int at, int &key,
+                                            const attention &a) {
+  wait_copies();
+  __syncthreads();                                                     /* and nobody reads the tiles before these */
+  const uint32_t there = __ballot_sync(0xffffffffu, key);
+  if (at + TILE < a.S) {
+    load_pair<T, H>(tiles + (at / TILE + 1) % 2 * STAGE<H>, x + C, 3 * C, x + 2 * C, 3 * C, at + TILE, a);
+    key = key_there(a, mask, at + TILE);
+  }
+  return there;
 }
 
 /* Bits of a tile's keys, so that bit n * 8 + i % 2 is that of column_of(n, i). */
@@ -97,14 +112,8 @@ attention_fwd_kernel(T *y, float *stat, const T *qkv, const int32_t *mask, atten
   clear(out);
   int key = key_there(a, mask, 0);
   for (int at = 0; at < a.S; at += TILE) {
-    wait_copies();
-    __syncthreads();                                                   /* and nobody reads the tiles before these */
+    const uint32_t there = next_keys<T, H>(tiles, x, C, mask, at, key, a);
     const T *k = tiles + at / TILE % 2 * STAGE<H>, *v = k + TILE * (H + PAD);
-    const uint32_t there = __ballot_sync(0xffffffffu, key);
-    if (at + TILE < a.S) {
-      load_pair<T, H>(tiles + (at / TILE + 1) % 2 * STAGE<H>, x + C, 3 * C, x + 2 * C, 3 * C, at + TILE, a);
-      key = key_there(a, mask, at + TILE);
-    }
     if (own >= a.S || !there) continue;
     uint32_t kept[2];
     draw(kept, drawer, at);
@@ -214,14 +223,8 @@ attention_dq_kernel(T *dqkv, float2 *sums, uint32_t *words, const T *dy, const T
     if (there && threadIdx.x % 4 == 0) sums[(size_t)blockIdx.x * a.S + query] = { lse2[h], dot[h] };
   }
   for (int at = 0; at < a.S; at += TILE) {
-    wait_copies();
-    __syncthreads();                                                   /* and nobody reads the tiles before these */
+    const uint32_t there = next_keys<T, H>(tiles, x, C, mask, at, key, a);
     const T *k = tiles + at / TILE % 2 * STAGE<H>, *v = k + TILE * (H + PAD);
-    const uint32_t there = __ballot_sync(0xffffffffu, key);
-    if (at + TILE < a.S) {
-      load_pair<T, H>(tiles + (at / TILE + 1) % 2 * STAGE<H>, x + C, 3 * C, x + 2 * C, 3 * C, at + TILE, a);
-      key = key_there(a, mask, at + TILE);
-    }
     if (own >= a.S || !there) continue;
     uint32_t kept[2];
     draw(kept, drawer, at);
